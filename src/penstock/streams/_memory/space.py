@@ -1,0 +1,83 @@
+"""Everything a server keeps under one namespace."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from penstock.clock import Clock
+from penstock.streams._memory.failures import MemoryFailureStore
+from penstock.streams._memory.stream import Stream
+from penstock.streams._memory.waiting import Waiters
+from penstock.streams.abc import Holder, NewEntry, RawId
+
+__all__ = ["Names", "Space"]
+
+_US = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The first entry under a dedupe token, and until when it answers for later ones."""
+
+    entry_id: RawId
+    until_us: int
+
+
+class Names:
+    """Consumer names, each held by one token for a while."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._held: dict[tuple[str, str], tuple[Holder, int]] = {}
+
+    def hold(self, name: tuple[str, str], wanted: Holder, life: timedelta, replace: str | None) -> Holder:
+        """Give the name to *wanted* if free, its own, or held by the token *replace*; who holds it now."""
+        now_us = self._clock.time_us()
+        holder, until_us = self._held.get(name, (wanted, 0))
+        if until_us > now_us and holder.token not in (wanted.token, replace):
+            return holder
+        self._held[name] = (wanted, now_us + life // _US)
+        return wanted
+
+    def free(self, name: tuple[str, str], token: str) -> bool:
+        """Give the name back; whether *token* held it."""
+        holder, until_us = self._held.get(name, (None, 0))
+        if holder is None or holder.token != token:
+            return False
+        del self._held[name]
+        return until_us > self._clock.time_us()
+
+
+class Space:
+    """Streams by name, and what is kept beside them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.streams: dict[str, Stream] = {}
+        self.cursors: dict[str, dict[str, int]] = {}
+        self.names = Names(clock)
+        self.waiters = Waiters(clock)
+        self.failures = MemoryFailureStore(self.streams, clock.time_us)
+        self._clock = clock
+        self._written: dict[str, dict[str, _Written]] = {}
+
+    def add(self, entry: NewEntry, now_ms: int) -> RawId:
+        """Add an entry, once under its dedupe token, to a new stream if need be. Raises as `Stream.add`."""
+        now_us = self._clock.time_us()
+        once = entry.dedupe
+        if once is not None:
+            before = self._written.get(entry.stream, {}).get(once.token)
+            if before is not None and before.until_us > now_us:
+                return before.entry_id
+        stream = self.streams.get(entry.stream) or Stream(entry.stream)
+        entry_id = stream.add(entry, now_ms)
+        self.streams[entry.stream] = stream
+        if once is not None:
+            tokens = self._written.setdefault(entry.stream, {})
+            tokens[once.token] = _Written(entry_id, now_us + once.window // _US)
+        return entry_id
+
+    def forget(self, stream: str) -> bool:
+        """Remove a stream and everything kept beside it; whether it existed."""
+        self.cursors.pop(stream, None)
+        self._written.pop(stream, None)
+        self.failures.forget_stream(stream)
+        return self.streams.pop(stream, None) is not None

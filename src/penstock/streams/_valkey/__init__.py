@@ -1,0 +1,3 @@
+"""How `penstock.streams.valkey` does it. Nothing here is promised to anyone."""
+
+__all__: list[str] = []

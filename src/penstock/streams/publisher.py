@@ -1,0 +1,283 @@
+"""Publishing: events become entries, with one envelope, one size limit and one account of how it ended.
+
+Many tasks may publish at once; the broker coalesces what they send in one turn of the event loop into one write.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from penstock.codec import JSON, Codec
+from penstock.event import event_type, is_event
+
+from penstock.errors import BodyTooLargeError, BrokerUnavailableError, PublishError, UsageError
+from penstock.message import Message, Meta, new_event_ids
+from penstock.position import EntryId
+from penstock.streams.abc import AppendOutcome, Cap, Condition, Dedupe, NewEntry, RawId, StreamBroker
+from penstock.streams.layouts import NATIVE, Layout
+from penstock.telemetry import Observer
+
+__all__ = ["CURRENT_MESSAGE", "Flusher", "Outgoing", "Published", "Publisher"]
+
+CURRENT_MESSAGE: Final[ContextVar[Message | None]] = ContextVar("penstock_current_message", default=None)
+"""The message being handled in this context; what is emitted meanwhile names it as its cause."""
+
+
+class Published(NamedTuple):
+    """Where an event went: its identity and its place."""
+
+    event_id: str
+    stream: str
+    raw_entry_id: RawId
+
+    @property
+    def entry_id(self) -> EntryId:
+        """The place in the stream."""
+        return EntryId.parse(self.raw_entry_id)
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """One event on its way out, with everything a caller may say about it."""
+
+    event: object
+    stream: str | None = None
+    name: str | None = None
+    key: str | None = None
+    kind: str | None = None
+    headers: Mapping[str, str] | None = None
+    codec: Codec | None = None
+    entry_id: EntryId | None = None
+    event_id: str | None = None
+    dedupe: Dedupe | bool = False
+
+
+Prepared: TypeAlias = tuple[str, NewEntry]
+"""An event id and the entry that carries it."""
+
+
+class Publisher:
+    """Writes events to the streams of one app."""
+
+    def __init__(
+        self,
+        *,
+        broker_for: Callable[[str], StreamBroker],
+        source: str,
+        max_body: int = 1024 * 1024,
+        cap_for: Callable[[str], Cap | None] = lambda _: None,
+        layout: Layout = NATIVE,
+        observer: Observer | None = None,
+        time_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._broker_for = broker_for
+        self._source = source
+        self._max_body = max_body
+        self._cap_for = cap_for
+        self._layout = layout
+        self._observer = observer
+        self._time_us = time_us
+
+    async def publish(self, outgoing: Outgoing) -> Published:
+        """Write one event.
+
+        Raises:
+            UsageError: The event, its name or its body cannot be published; nothing was sent.
+            EntryIdTooSmallError: The explicit entry id is not above the stream's last.
+            StreamFullError: The stream is at its cap.
+            BrokerUnavailableError: Nothing was written.
+            PublishError: The connection broke after sending: the event may be there.
+        """
+        now = self._time_us()
+        event_id, entry = self._prepare(outgoing, outgoing.event_id or new_event_ids(1, now)[0], now)
+        raw_id = await self._broker_for(entry.stream).append(entry)
+        if self._observer is not None:
+            self._observer.published(entry.stream, 1, (self._time_us() - now) / 1e6)
+        return Published(event_id, entry.stream, raw_id)
+
+    async def publish_many(self, batch: Sequence[Outgoing]) -> list[Published]:
+        """Write many events, in order, in one pipeline per server; where they went, in the same order.
+
+        Every event is checked and encoded before the first is sent.
+
+        Raises:
+            UsageError: One of the events cannot be published; nothing was sent.
+            CodecError: One of the bodies cannot be encoded; nothing was sent.
+            PublishError: Some were not written, or nobody knows: it says which.
+        """
+        return await self.publish_prepared(self.prepare(batch))
+
+    def prepare(self, batch: Sequence[Outgoing]) -> list[Prepared]:
+        """Check and encode events without sending anything. Raises `UsageError`, `CodecError`."""
+        now = self._time_us()
+        fresh = new_event_ids(len(batch), now)
+        prepare = self._prepare
+        return [
+            prepare(outgoing, outgoing.event_id or event_id, now)
+            for outgoing, event_id in zip(batch, fresh, strict=True)
+        ]
+
+    async def publish_prepared(self, prepared: Sequence[Prepared]) -> list[Published]:
+        """Write what `prepare` made. Raises `PublishError`."""
+        if not prepared:
+            return []
+        started = self._time_us()
+        outcomes = await self._append([entry for _, entry in prepared])
+        if any(outcome.condition is not Condition.WRITTEN for outcome in outcomes):
+            raise _publish_error(outcomes)
+        if self._observer is not None:
+            self._observe((entry for _, entry in prepared), started)
+        return [
+            Published(event_id, entry.stream, outcome.entry_id or b"")
+            for (event_id, entry), outcome in zip(prepared, outcomes, strict=True)
+        ]
+
+    def flusher(self, *, limit: int = 1000) -> "Flusher":
+        """A buffer of events that are written together."""
+        return Flusher(self, limit=limit)
+
+    # -- one entry ----------------------------------------------------------------------------------------------
+
+    def _prepare(self, outgoing: Outgoing, event_id: str, now_us: int) -> Prepared:
+        event = outgoing.event
+        if is_event(event):
+            declared = event_type(event)
+            name = outgoing.name or declared.name
+            stream = outgoing.stream or (declared.stream if outgoing.name is None else name)
+            key = outgoing.key if outgoing.key is not None else declared.key_of(event)
+            kind, version = outgoing.kind or declared.kind, declared.version
+            if outgoing.codec is None:
+                content_type, data = declared.content_type, declared.encode(event)
+            else:
+                content_type, data = outgoing.codec.content_type, outgoing.codec.encode(event)
+        else:
+            if outgoing.name is None:
+                raise UsageError(
+                    f"a {type(event).__name__} has no event name; declare its class as an event, or give name="
+                )
+            name, stream, key = outgoing.name, outgoing.stream or outgoing.name, outgoing.key
+            kind, version = outgoing.kind or "event", 1
+            codec = outgoing.codec or JSON
+            content_type, data = codec.content_type, None if event is None else codec.encode(event)
+        if data is not None and len(data) > self._max_body:
+            raise BodyTooLargeError(name, size=len(data), limit=self._max_body)
+        meta = Meta(now_us, self._source, key, version, kind, content_type, _checked(outgoing.headers))
+        if (cause := CURRENT_MESSAGE.get()) is not None:
+            meta.causation = cause.id
+            meta.correlation = cause.meta.correlation or cause.id
+        fields = self._layout.pack(event_id, name, meta, data)
+        dedupe = _dedupe(outgoing.dedupe, event_id)
+        return event_id, NewEntry(stream, fields, outgoing.entry_id, self._cap_for(stream), dedupe)
+
+    async def _append(self, entries: Sequence[NewEntry]) -> list[AppendOutcome]:
+        by_broker: dict[int, tuple[StreamBroker, list[int]]] = {}
+        for number, entry in enumerate(entries):
+            broker = self._broker_for(entry.stream)
+            by_broker.setdefault(id(broker), (broker, []))[1].append(number)
+        if len(by_broker) == 1:
+            return await _append_to(broker, entries)
+        outcomes: list[AppendOutcome | None] = [None] * len(entries)
+        for broker, numbers in by_broker.values():
+            for number, outcome in zip(
+                numbers, await _append_to(broker, [entries[number] for number in numbers]), strict=True
+            ):
+                outcomes[number] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _observe(self, entries: Iterable[NewEntry], started_us: int) -> None:
+        counts: dict[str, int] = {}
+        for entry in entries:
+            counts[entry.stream] = counts.get(entry.stream, 0) + 1
+        seconds = (self._time_us() - started_us) / 1e6
+        for stream, count in counts.items():
+            if self._observer is not None:
+                self._observer.published(stream, count, seconds)
+
+
+class Flusher:
+    """Collects events and writes them together: at *limit*, at `flush`, and when its ``async with`` block ends well.
+
+    Leaving the block by an exception writes nothing of what is still collected.
+    """
+
+    def __init__(self, publisher: Publisher, *, limit: int) -> None:
+        if limit < 1:
+            raise UsageError(f"limit is {limit}; a flusher holds at least one event")
+        self._publisher = publisher
+        self._limit = limit
+        self._waiting: list[Prepared] = []
+        self.published: list[Published] = []
+        """Where everything flushed so far went, in the order it was added."""
+
+    async def add(self, event: object, **said: Any) -> None:
+        """Collect one event; the keywords are those of ``emit``. Flushes first when *limit* events wait.
+
+        Raises:
+            UsageError: This event cannot be published. It is not collected; the others are not touched.
+            CodecError: The same for its body.
+        """
+        [prepared] = self._publisher.prepare([Outgoing(event, **said)])
+        if len(self._waiting) >= self._limit:
+            await self.flush()
+        self._waiting.append(prepared)
+
+    async def flush(self) -> list[Published]:
+        """Write what was collected, in order.
+
+        Raises:
+            PublishError: Some were not written, or nobody knows. Those known not to be written stay collected, and the
+                next flush sends them again.
+        """
+        batch, self._waiting = self._waiting, []
+        try:
+            published = await self._publisher.publish_prepared(batch)
+        except PublishError as failure:
+            self._waiting[:0] = [
+                prepared
+                for prepared, outcome in zip(batch, failure.outcomes, strict=True)
+                if outcome == Condition.NOT_WRITTEN.value
+            ]
+            raise
+        self.published += published
+        return published
+
+    async def __aenter__(self) -> "Flusher":
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            await self.flush()
+
+
+async def _append_to(broker: StreamBroker, entries: Sequence[NewEntry]) -> list[AppendOutcome]:
+    try:
+        return await broker.append_many(entries)
+    except BrokerUnavailableError as failure:
+        return [AppendOutcome(Condition.NOT_WRITTEN, cause=failure)] * len(entries)
+
+
+def _checked(headers: Mapping[str, str] | None) -> dict[str, str]:
+    if not headers:
+        return {}
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise UsageError(
+                f"header {name!r} is {value!r}; headers are strings, put other values into the body"
+            )
+    return dict(headers)
+
+
+def _dedupe(wanted: Dedupe | bool, event_id: str) -> Dedupe | None:
+    if wanted is True:
+        return Dedupe(event_id)
+    return wanted or None
+
+
+def _publish_error(outcomes: Sequence[AppendOutcome]) -> PublishError:
+    return PublishError(
+        [outcome.condition.value for outcome in outcomes],
+        [outcome.entry_id.decode() if outcome.entry_id else None for outcome in outcomes],
+        [outcome.cause for outcome in outcomes],
+    )

@@ -1,0 +1,139 @@
+"""The app without asyncio: every coroutine mirrored on an event loop that runs in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterable, Iterator
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from penstock.clock import parse_duration
+from penstock.errors import UsageError
+from penstock.message import Message
+from penstock.position import NEW, Start
+from penstock.streams.publisher import Published
+
+if TYPE_CHECKING:
+    from penstock.app import App
+    from penstock.streams.reader import StreamReader, TypedReader
+
+__all__ = ["SyncApp", "SyncReader"]
+
+T = TypeVar("T")
+
+
+class _LoopThread:
+    """An event loop in a daemon thread, started when first used; a forked child starts one of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there and wait for it. Raises what it raises."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run_coroutine_threadsafe(work, self._started()).result()
+        work.close()
+        raise UsageError("app.sync would block this event loop; in a coroutine use the app itself: await app.emit(...)")
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="penstock sync", daemon=True).start()
+            return self._loop
+
+    def stop(self) -> None:
+        """End the thread."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+
+
+class SyncApp:
+    """What an app offers, for Django, Flask and scripts. Made by ``app.sync``; safe to use from many threads.
+
+    Each method does what the app's coroutine of that name does, and raises the same errors. Calling one inside a running
+    event loop raises `UsageError`.
+    """
+
+    def __init__(self, app: "App") -> None:
+        self._app = app
+        self._thread = _LoopThread()
+
+    def open(self) -> None:
+        """Connect; see `App.open`."""
+        self._thread.run(self._app.open())
+
+    def close(self) -> None:
+        """Disconnect and end the thread; see `App.close`."""
+        self._thread.run(self._app.close())
+        self._thread.stop()
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def emit(self, event: object, **said: Any) -> Published:
+        """Write one event; see `App.emit`."""
+        return self._thread.run(self._app.emit(event, **said))
+
+    def emit_many(self, events: Iterable[object], **said: Any) -> list[Published]:
+        """Write many events; see `App.emit_many`."""
+        return self._thread.run(self._app.emit_many(events, **said))
+
+    def emit_to(self, streams: Iterable[str], event: object, **said: Any) -> list[Published]:
+        """Write one event to several streams; see `App.emit_to`."""
+        return self._thread.run(self._app.emit_to(streams, event, **said))
+
+    def reader(
+        self, *streams: str, start: Start | str = NEW, cursor: str | None = None, count: int = 100
+    ) -> "SyncReader[Message]":
+        """Read streams without a group; see `App.reader`. Iterate it, or `SyncReader.read` what is there."""
+        reader = self._thread.run(self._app.reader(*streams, start=start, cursor=cursor, count=count))
+        self._thread.run(reader.prepare())
+        return SyncReader(self._thread, reader)
+
+    def read(
+        self,
+        type_: type[T],
+        *,
+        stream: str | None = None,
+        start: Start | str = NEW,
+        cursor: str | None = None,
+        count: int = 100,
+    ) -> "SyncReader[T]":
+        """Read one event type; see `App.read`."""
+        reader = self._thread.run(self._app.read(type_, stream=stream, start=start, cursor=cursor, count=count))
+        self._thread.run(reader.prepare())
+        return SyncReader(self._thread, reader)
+
+    def run(self, **options: Any) -> None:
+        """Work the app's groups in the loop thread until it ends by itself; see `App.run`."""
+        self._thread.run(self._app.run(**options))
+
+
+class SyncReader(Generic[T]):
+    """A reader for synchronous code."""
+
+    def __init__(self, thread: _LoopThread, reader: "StreamReader | TypedReader[T]") -> None:
+        self._thread = thread
+        self._reader: Any = reader
+
+    def read(self, *, block: timedelta | str | None = None) -> list[T]:
+        """What is there now; waits up to *block* for a first entry."""
+        wait = None if block is None else parse_duration(block)
+        found: list[T] = self._thread.run(self._reader.read(block=wait))
+        return found
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            yield from self.read(block=timedelta(seconds=1))

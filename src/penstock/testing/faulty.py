@@ -1,0 +1,230 @@
+"""A broker that breaks where a test says: chosen calls fail, or the process dies between any two steps.
+
+Every call to the broker passes two steps, one before and one after it took effect. A test can let one call fail on
+either side, watch all steps, or run a whole scenario once for each of them with `crash_at`, so that no place where a
+process may be killed is left out:
+
+```python
+watched = Faulty(MemoryBroker())
+await scenario(watched)
+for number in range(len(watched.steps)):
+    await scenario(Faulty(MemoryBroker(), crash_at=number))
+```
+"""
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import Enum
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+
+from penstock.errors import UsageError
+from penstock.streams.abc import Capabilities, FailureStore, StreamBroker
+
+__all__ = ["After", "Crashed", "Fault", "Faulty", "Moment", "Step"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Crashed(BaseException):
+    """The process that used this broker is dead. Not an `Exception`, so that nothing handles it and goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """A fault that strikes after the call took effect, as a lost reply does."""
+
+    error: BaseException
+
+
+Fault: TypeAlias = BaseException | After | None
+"""What becomes of one call: an error before it took effect, one after, or ``None`` for a call that works."""
+
+
+class Moment(Enum):
+    """On which side of a call a step lies."""
+
+    BEFORE = "before"
+    AFTER = "after"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One side of one call. `call` is the method's name, ``failures.settle`` and the like for failure records."""
+
+    number: int
+    call: str
+    moment: Moment
+
+
+Hook: TypeAlias = Callable[[Step], Awaitable[None] | None]
+"""Called at every step; what it raises, the caller of the broker gets; while it waits, the call waits."""
+
+
+class _Gate:
+    """Where all calls of one process pass."""
+
+    def __init__(
+        self, faults: Mapping[str, Iterable[Fault]], at_step: Hook | None, crash_at: int | None
+    ) -> None:
+        self.steps: list[Step] = []
+        self._faults: dict[str, Iterator[Fault]] = {call: iter(planned) for call, planned in faults.items()}
+        self._at_step = at_step
+        self._crash_at = crash_at
+        self._crashed = False
+
+    async def through(self, call: str, run: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Run one call between its two steps, or break it."""
+        await self._pass(call, Moment.BEFORE)
+        fault = next(self._faults[call], None) if call in self._faults else None
+        if isinstance(fault, BaseException):
+            raise fault
+        answer = await run()
+        await self._pass(call, Moment.AFTER)
+        if fault is not None:
+            raise fault.error
+        return answer
+
+    async def _pass(self, call: str, moment: Moment) -> None:
+        if self._crashed:
+            raise Crashed
+        step = Step(len(self.steps), call, moment)
+        self.steps.append(step)
+        if step.number == self._crash_at:
+            self._crashed = True
+            raise Crashed
+        waiting = self._at_step(step) if self._at_step is not None else None
+        if inspect.isawaitable(waiting):
+            await waiting
+
+
+class _Gated:
+    """Something whose calls pass a gate."""
+
+    _prefix = ""
+
+    def __init__(self, target: object, gate: _Gate) -> None:
+        self._target = target
+        self._gate = gate
+
+
+def _gated(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """The method of a contract with a gate in front, under the same signature."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    async def call(self: _Gated, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        run: Callable[P, Coroutine[Any, Any, R]] = getattr(self._target, name)
+        return await self._gate.through(self._prefix + name, lambda: run(*args, **kwargs))
+
+    return call
+
+
+class FaultyFailures(_Gated):
+    """The failure records behind a `Faulty` broker."""
+
+    _prefix = "failures."
+
+    settle = _gated(FailureStore.settle)
+    settle_vanished = _gated(FailureStore.settle_vanished)
+    due = _gated(FailureStore.due)
+    next_due = _gated(FailureStore.next_due)
+    claim_retry = _gated(FailureStore.claim_retry)
+    extend_retry = _gated(FailureStore.extend_retry)
+    succeed_retry = _gated(FailureStore.succeed_retry)
+    fail_retry = _gated(FailureStore.fail_retry)
+    split_retry = _gated(FailureStore.split_retry)
+    return_retry = _gated(FailureStore.return_retry)
+    get = _gated(FailureStore.get)
+    find = _gated(FailureStore.find)
+    tally = _gated(FailureStore.tally)
+    delete = _gated(FailureStore.delete)
+
+
+class Faulty(_Gated):
+    """A `StreamBroker` that passes every call on to *broker*, except where it was told to break.
+
+    *fail* plans the coming calls of a method, first to last; calls beyond the plan work. Name methods as in `Step`.
+    *at_step* is called at every step. With *crash_at* the step of that number, and every one after it, raises
+    `Crashed`: what had taken effect by then stays, nothing more is added.
+
+    Raises:
+        UsageError: *fail* names a method that the broker does not have.
+    """
+
+    def __init__(
+        self,
+        broker: StreamBroker,
+        *,
+        fail: Mapping[str, Iterable[Fault]] | None = None,
+        at_step: Hook | None = None,
+        crash_at: int | None = None,
+    ) -> None:
+        for call in fail or {}:
+            if call not in _CALLS:
+                nearest = get_close_matches(call, _CALLS, 1)
+                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+                raise UsageError(f"a broker has no call {call!r} that could fail{hint}")
+        super().__init__(broker, _Gate(fail or {}, at_step, crash_at))
+        self._broker = broker
+        self.failures = FaultyFailures(broker.failures, self._gate)
+
+    @property
+    def steps(self) -> list[Step]:
+        """Every step so far, in order."""
+        return self._gate.steps
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the broker behind found at `open`."""
+        return self._broker.capabilities
+
+    open = _gated(StreamBroker.open)
+    close = _gated(StreamBroker.close)
+    server_time_us = _gated(StreamBroker.server_time_us)
+    append = _gated(StreamBroker.append)
+    append_many = _gated(StreamBroker.append_many)
+    range = _gated(StreamBroker.range)
+    read = _gated(StreamBroker.read)
+    resolve = _gated(StreamBroker.resolve)
+    length = _gated(StreamBroker.length)
+    delete = _gated(StreamBroker.delete)
+    delete_stream = _gated(StreamBroker.delete_stream)
+    info = _gated(StreamBroker.info)
+    streams = _gated(StreamBroker.streams)
+    save_cursor = _gated(StreamBroker.save_cursor)
+    load_cursor = _gated(StreamBroker.load_cursor)
+    delete_cursor = _gated(StreamBroker.delete_cursor)
+    cursors = _gated(StreamBroker.cursors)
+    create_group = _gated(StreamBroker.create_group)
+    delete_group = _gated(StreamBroker.delete_group)
+    move_group = _gated(StreamBroker.move_group)
+    groups = _gated(StreamBroker.groups)
+    consumers = _gated(StreamBroker.consumers)
+    pending_summary = _gated(StreamBroker.pending_summary)
+    pending = _gated(StreamBroker.pending)
+    read_group = _gated(StreamBroker.read_group)
+    interrupt = _gated(StreamBroker.interrupt)
+    own_pending = _gated(StreamBroker.own_pending)
+    acknowledge = _gated(StreamBroker.acknowledge)
+    renew = _gated(StreamBroker.renew)
+    claim = _gated(StreamBroker.claim)
+    release = _gated(StreamBroker.release)
+    begin_alone = _gated(StreamBroker.begin_alone)
+    acknowledge_alone = _gated(StreamBroker.acknowledge_alone)
+    remove_consumer = _gated(StreamBroker.remove_consumer)
+    hold_name = _gated(StreamBroker.hold_name)
+    free_name = _gated(StreamBroker.free_name)
+
+
+_CALLS = tuple(
+    kind._prefix + name
+    for kind in (Faulty, FaultyFailures)
+    for name, method in vars(kind).items()
+    if inspect.iscoroutinefunction(method)
+)
