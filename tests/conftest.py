@@ -6,7 +6,6 @@ Fixtures live in ``tests/fixtures_*.py``, one file a subject, and in `penstock.t
 import os
 from collections.abc import Iterator
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,13 @@ from tools.features import PAGE, PLAN, known_ids, promised, report
 
 __all__ = ["pytest_plugins", "torture"]
 
+SOURCE = Path(__file__).parent.parent / "src" / "penstock"
+
 
 def _plugins() -> Iterator[str]:
     """Our fixture modules, and the shipped plugin where the project is not installed to announce it itself."""
     yield from (f"tests.{path.stem}" for path in sorted(Path(__file__).parent.glob("fixtures_*.py")))
-    announced = any(point.value == "penstock.testing.plugin" for point in entry_points(group="pytest11"))
-    if not announced and find_spec("penstock.testing") and find_spec("penstock.testing.plugin"):
+    if (SOURCE / "testing" / "plugin.py").exists() and not entry_points(group="pytest11", name="penstock"):
         yield "penstock.testing.plugin"
 
 

@@ -25,6 +25,8 @@ VOCABULARY: Final = frozenset(
 _ENGINES: Final = frozenset({"listeners", "archive", "projections", "services", "machines", "relays"})
 _EDGES: Final = frozenset({"replays", "gateways", "models"})
 _WIRING: Final = frozenset({"app", "config"})
+_WIRING_UP: Final = _WIRING | {"_building", "_wiring", "sync"}
+"""The wiring with the modules that `app` is cut into."""
 _FACES: Final = frozenset({"cli", "dashboard"})
 
 _BROKERS_UP: Final = VOCABULARY | {"streams", "store"}
@@ -37,11 +39,11 @@ ALLOWED: Final[Mapping[str, frozenset[str]]] = {
     "store": VOCABULARY,
     **dict.fromkeys(_ENGINES, _BROKERS_UP),
     **dict.fromkeys(_EDGES, _ENGINES_UP),
-    **dict.fromkeys(_WIRING, _EDGES_UP | _WIRING),
+    **dict.fromkeys(_WIRING_UP, _EDGES_UP | _WIRING_UP),
     "operations": _EDGES_UP | _WIRING,
     **dict.fromkeys(_FACES, VOCABULARY | {"operations"} | _WIRING),
-    "testing": _EDGES_UP | _WIRING | {"operations", ROOT_PART},
-    ROOT_PART: _EDGES_UP | _WIRING,
+    "testing": _EDGES_UP | _WIRING_UP | {"operations", ROOT_PART},
+    ROOT_PART: _EDGES_UP | _WIRING_UP,
     "__main__": frozenset({"cli"}),
 }
 """Each part with the others it may import. A part that is not here has not been thought about."""
@@ -49,7 +51,7 @@ ALLOWED: Final[Mapping[str, frozenset[str]]] = {
 FOREIGN: Final[Mapping[str, frozenset[str]]] = {
     "typer": frozenset({"cli"}),
     "rich": frozenset({"cli"}),
-    "redis": frozenset({"streams", "testing"}) | _WIRING,
+    "redis": frozenset({"streams", "testing"}) | _WIRING_UP,
     "hiredis": frozenset({"streams"}),
 }
 """Packages of others that only some parts may import."""

@@ -76,7 +76,9 @@ def build_workers(app: "App", brokers: Brokers, selection: Selection) -> Sequenc
     groups = [group for group in app.registry if group.listeners and _is_selected(group, selection)]
     _check_selection(app, selection)
     if not groups:
-        raise ConfigurationError(f"app {app.name!r} has no listeners to run; declare one with @app.listener(...)")
+        raise ConfigurationError(
+            f"app {app.name!r} has no listeners to run; declare one with @app.listener(...)"
+        )
     gate = Gate()
     workers: list[Worker] = []
     for group in groups:

@@ -75,7 +75,9 @@ class Brokers:
         """How large *stream* may grow, if its settings say so."""
         if stream not in self._caps:
             declared = self._settings.stream_settings.get(stream)
-            capped = declared is not None and (declared.max_entries is not None or declared.max_age is not None)
+            capped = declared is not None and (
+                declared.max_entries is not None or declared.max_age is not None
+            )
             self._caps[stream] = (
                 Cap(declared.max_entries, declared.max_age, declared.remove_needed)
                 if declared is not None and capped
@@ -111,7 +113,7 @@ class Brokers:
         pools = {_DEFAULT_POOL: await self._default_pool()}
         for name, pool in self._settings.pools.items():
             namespace = pool.namespace if pool.namespace is not None else self._settings.namespace
-            pools[name] = self._make(pool.url, namespace)
+            pools[name] = self._given or self._make(pool.url, namespace)
         self._pools = pools
 
     async def close(self) -> None:

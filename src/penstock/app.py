@@ -156,6 +156,18 @@ class App(Router):
         async with self:
             yield
 
+    @contextlib.asynccontextmanager
+    async def using(self, *, broker: StreamBroker, clock: Clock | None = None) -> AsyncIterator[None]:
+        """Within the block the app works on *broker*, by *clock* (tests); everything is put back afterwards."""
+        await self.close()
+        former = self._broker, self._client, self.clock
+        self._broker, self._client, self.clock = broker, None, clock or self.clock
+        try:
+            yield
+        finally:
+            await self.close()
+            self._broker, self._client, self.clock = former
+
     async def _prepared(self) -> Brokers:
         if self._brokers is None:
             self._brokers = Brokers(
@@ -337,5 +349,3 @@ class App(Router):
     def sync(self) -> SyncApp:
         """The same app for synchronous code, on an event loop thread of its own."""
         return SyncApp(self)
-
-

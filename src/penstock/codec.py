@@ -48,7 +48,9 @@ class _Json:
             raise EncodeError(self.content_type, str(failure)) from failure
         # msgspec writes NaN and infinities as null; they can only be where a null is.
         if b"null" in data and (found := _not_a_number(value)) is not None:
-            raise EncodeError(self.content_type, f"JSON has no {found}; use MessagePack (codec=MESSAGEPACK), or None")
+            raise EncodeError(
+                self.content_type, f"JSON has no {found}; use MessagePack (codec=MESSAGEPACK), or None"
+            )
         return data
 
     def decode(self, data: bytes, type_: Any = Any) -> Any:

@@ -93,7 +93,9 @@ class MalformedEntryIdError(UsageError):
 
     def __init__(self, text: str) -> None:
         self.text = text
-        super().__init__(f"{text!r} is not an entry id; write milliseconds and counter, as in '1700000000000-0'")
+        super().__init__(
+            f"{text!r} is not an entry id; write milliseconds and counter, as in '1700000000000-0'"
+        )
 
 
 class MalformedDurationError(UsageError):
@@ -101,7 +103,11 @@ class MalformedDurationError(UsageError):
 
     def __init__(self, text: str, suggestion: str | None = None) -> None:
         self.text, self.suggestion = text, suggestion
-        hint = f"; did you mean {suggestion!r}?" if suggestion else "; write '500ms', '60 min', '5 days' or 'PT5M'"
+        hint = (
+            f"; did you mean {suggestion!r}?"
+            if suggestion
+            else "; write '500ms', '60 min', '5 days' or 'PT5M'"
+        )
         super().__init__(f"{text!r} is not a duration{hint}")
 
 
@@ -276,7 +282,9 @@ class PublishError(BrokerError):
         self.outcomes, self.entry_ids, self.causes = tuple(outcomes), tuple(entry_ids), tuple(causes)
         counts = {kind: self.outcomes.count(kind) for kind in ("written", "not written", "unknown")}
         first = next((str(cause) for cause in self.causes if cause is not None), "no answer")
-        super().__init__(", ".join(f"{count} {kind}" for kind, count in counts.items() if count) + f": {first}")
+        super().__init__(
+            ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) + f": {first}"
+        )
 
 
 class EmbeddedServerError(BrokerError):

@@ -227,7 +227,12 @@ def _declare(
     codec: Codec,
 ) -> None:
     where = cls.__qualname__
-    for what, text in (("name", name), ("stream", stream or name), ("kind", kind), ("category", category or "x")):
+    for what, text in (
+        ("name", name),
+        ("stream", stream or name),
+        ("kind", kind),
+        ("category", category or "x"),
+    ):
         if not isinstance(text, str) or (what != "stream" and not _NAME.fullmatch(text)) or not text.strip():
             raise ConfigurationError(
                 f"{where}: {text!r} cannot be a {what}; use visible characters without blanks or braces, as in 'order.placed'"
@@ -344,5 +349,3 @@ else:
         dot unless given), ``stream=`` (the name unless given), ``codec=``. A subclass without ``name=`` is a base for
         others and cannot be emitted.
         """
-
-

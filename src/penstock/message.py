@@ -72,7 +72,9 @@ def new_event_ids(count: int, time_us: int) -> list[str]:
     for at in range(0, 16 * count, 16):
         head = f"{step:015x}"
         tail = tails[at : at + 16]
-        ids.append(f"{head[:8]}-{head[8:12]}-7{head[12:]}-{'89ab'[int(tail[0], 16) & 3]}{tail[1:4]}-{tail[4:]}")
+        ids.append(
+            f"{head[:8]}-{head[8:12]}-7{head[12:]}-{'89ab'[int(tail[0], 16) & 3]}{tail[1:4]}-{tail[4:]}"
+        )
         step += 1
     return ids
 
@@ -90,12 +92,23 @@ class Message:
     says null). `fence` is the fencing number of the lease under which an ordered consumer works, else ``None``.
     """
 
-    __slots__ = ("_entry_id", "_payload", "attempt", "data", "fence", "id", "meta", "name", "raw_entry_id", "stream")
+    __slots__ = (
+        "_entry_id",
+        "_id",
+        "_payload",
+        "attempt",
+        "data",
+        "fence",
+        "meta",
+        "name",
+        "raw_entry_id",
+        "stream",
+    )
 
     def __init__(
         self,
         *,
-        id: str,  # noqa: A002  the field's own word
+        id: str | bytes,  # noqa: A002  the field's own word
         name: str,
         stream: str,
         raw_entry_id: bytes,
@@ -104,7 +117,7 @@ class Message:
         attempt: int = 1,
         fence: int | None = None,
     ) -> None:
-        self.id = id
+        self._id = id
         self.name = name
         self.stream = stream
         self.raw_entry_id = raw_entry_id
@@ -115,6 +128,13 @@ class Message:
         self.fence = fence
         self._entry_id: EntryId | None = None
         self._payload: Any = MISSING
+
+    @property
+    def id(self) -> str:
+        """The event id, a UUIDv7 as text."""
+        if isinstance(self._id, bytes):
+            self._id = self._id.decode("utf-8", "replace")
+        return self._id
 
     @property
     def entry_id(self) -> EntryId:
@@ -177,7 +197,9 @@ class Message:
             )
             return decoded
         if self.data is None:
-            raise DecodeError(self.meta.content_type, f"{self.name!r} has no body to read a {type_.__name__} from")
+            raise DecodeError(
+                self.meta.content_type, f"{self.name!r} has no body to read a {type_.__name__} from"
+            )
         value: T = codec_for(self.meta.content_type).decode(self.data, type_)
         return value
 
@@ -208,7 +230,9 @@ class Message:
 
     def _mapping(self) -> dict[str, Any]:
         if not isinstance(self.payload, dict):
-            raise DecodeError(self.content_type, f"the payload of {self.name!r} has no keys; use `payload` as it is")
+            raise DecodeError(
+                self.content_type, f"the payload of {self.name!r} has no keys; use `payload` as it is"
+            )
         return self.payload
 
     @property

@@ -41,7 +41,9 @@ class EntryId:
     def at(cls, time: datetime) -> Self:
         """The lowest id an entry added at *time* (which must carry a time zone) can have."""
         if time.tzinfo is None:
-            raise UsageError(f"{time.isoformat()} has no time zone; write it with one, as in {time.isoformat()}Z")
+            raise UsageError(
+                f"{time.isoformat()} has no time zone; write it with one, as in {time.isoformat()}Z"
+            )
         return cls(max(0, (time - _EPOCH) // timedelta(milliseconds=1)), 0)
 
     @property

@@ -73,7 +73,9 @@ class Retry:
         if self.attempts < 1:
             raise UsageError(f"attempts is {self.attempts}; it counts the first run too, so it is at least 1")
         if self.factor < 1:
-            raise UsageError(f"factor is {self.factor}; a wait that shrinks is not supported, use 1 for a constant one")
+            raise UsageError(
+                f"factor is {self.factor}; a wait that shrinks is not supported, use 1 for a constant one"
+            )
         if not 0 <= self.jitter < 1:
             raise UsageError(f"jitter is {self.jitter}; it is a share of the wait, from 0 to below 1")
 

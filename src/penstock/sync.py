@@ -36,7 +36,9 @@ class _LoopThread:
         except RuntimeError:
             return asyncio.run_coroutine_threadsafe(work, self._started()).result()
         work.close()
-        raise UsageError("app.sync would block this event loop; in a coroutine use the app itself: await app.emit(...)")
+        raise UsageError(
+            "app.sync would block this event loop; in a coroutine use the app itself: await app.emit(...)"
+        )
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -112,7 +114,9 @@ class SyncApp:
         count: int = 100,
     ) -> "SyncReader[T]":
         """Read one event type; see `App.read`."""
-        reader = self._thread.run(self._app.read(type_, stream=stream, start=start, cursor=cursor, count=count))
+        reader = self._thread.run(
+            self._app.read(type_, stream=stream, start=start, cursor=cursor, count=count)
+        )
         self._thread.run(reader.prepare())
         return SyncReader(self._thread, reader)
 

@@ -67,7 +67,12 @@ class BroadcastWorker:
             executor=ThreadPoolExecutor(group.settings.concurrency, thread_name_prefix="penstock-broadcast"),
         )
         self._reader = StreamReader(
-            broker, self.streams, start=start, cursor=cursor, layout=layout, on_undecodable=self._tell_undecodable
+            broker,
+            self.streams,
+            start=start,
+            cursor=cursor,
+            layout=layout,
+            on_undecodable=self._tell_undecodable,
         )
         self._clock = clock or SystemClock()
         self._observer = observer
@@ -134,7 +139,7 @@ class BroadcastWorker:
     async def _handle(self, message: Message) -> None:
         self.counts.delivered += 1
         self.counts.last_progress = self._clock.monotonic()
-        routes = self._handling.routes.of(message.name)
+        routes = self._handling.routes.of(message.name).routes
         if not routes:
             self.counts.unhandled += 1
             return

@@ -45,6 +45,7 @@ class Failed:
 
 Verdict: TypeAlias = Handled | Kept | Failed
 HANDLED = Handled()
+_MOST_NAMES = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,15 +60,27 @@ class Route:
     policy: Retry
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RouteSet:
+    """The routes of one event name, with what the hot path wants to know about them."""
+
+    routes: tuple[Route, ...]
+    batches: bool
+    """Whether one of them takes batches."""
+    direct: Route | None
+    """The only route, if its handler is a coroutine function of the event alone, unwrapped and without a time limit."""
+
+
 class Routes:
     """Which listeners handle which event name, compiled from a group once and again whenever it changes."""
 
-    def __init__(self, group: Group, dependencies: Dependencies) -> None:
+    def __init__(self, group: Group, dependencies: Dependencies, *, wrapped: bool = False) -> None:
         self._group = group
         self._dependencies = dependencies
+        self._wrapped = wrapped
         self._version = -1
         self._plans: dict[Listener, CallPlan] = {}
-        self._cache: dict[str, tuple[Route, ...]] = {}
+        self._cache: dict[str, RouteSet] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -91,26 +104,41 @@ class Routes:
             owner=owner,
         )
 
-    def of(self, name: str) -> tuple[Route, ...]:
+    def of(self, name: str) -> RouteSet:
         """The routes for an event name, in the order of declaration."""
         if self._version != self._group.version:
             self.refresh()
-        routes = self._cache.get(name)
-        if routes is None:
-            routes = self._cache[name] = tuple(
-                self._route(listener, plan, name)
-                for listener, plan in self._plans.items()
-                if listener.names is None or name in listener.names
-            )
-        return routes
+        found = self._cache.get(name)
+        if found is None:
+            found = self._find(name)
+            if len(self._cache) < _MOST_NAMES:  # names come from outside: they must not fill the memory
+                self._cache[name] = found
+        return found
+
+    def _find(self, name: str) -> RouteSet:
+        routes = tuple(
+            self._route(listener, plan, name)
+            for listener, plan in self._plans.items()
+            if listener.names is None or name in listener.names
+        )
+        return RouteSet(
+            routes,
+            any(route.listener.batch is not None for route in routes),
+            routes[0] if len(routes) == 1 and not self._wrapped and _is_direct(routes[0]) else None,
+        )
 
     def named(self, name: str, listener: str) -> Route | None:
         """The route of one listener for an event name."""
-        return next((route for route in self.of(name) if route.listener.name == listener), None)
+        return next((route for route in self.of(name).routes if route.listener.name == listener), None)
 
     def _route(self, listener: Listener, plan: CallPlan, name: str) -> Route:
         declared = next(
-            (event_type(each) for each in listener.events if is_event(each) and event_type(each).name == name), None
+            (
+                event_type(each)
+                for each in listener.events
+                if is_event(each) and event_type(each).name == name
+            ),
+            None,
         )
         if declared is None and is_event(plan.body):
             declared = event_type(plan.body)
@@ -128,43 +156,33 @@ class Handling:
         middleware: Sequence[Middleware] = (),
         executor: Executor | None = None,
     ) -> None:
-        self.routes = Routes(group, dependencies)
+        self.routes = Routes(group, dependencies, wrapped=bool(middleware))
         self._group = group
         self._dependencies = dependencies
         self._middleware = tuple(middleware)
         self._executor = executor
 
     async def handle(
-        self, message: Message, routes: Sequence[Route], acknowledge: Callable[[Message], Any]
+        self, message: Message, found: RouteSet, acknowledge: Callable[[Message], Any]
     ) -> Verdict:
-        """Run the listeners of *routes* over one message, each whatever became of the others."""
-        errors: list[tuple[Route, BaseException]] = []
-        body: Any = None
-        decoded_for: object = self
-        delivery: Delivery | None = None
-        token = CURRENT_MESSAGE.set(message)
-        try:
-            for route in routes:
-                try:
-                    wanted = route.event_type if route.event_type is not None else route.body_type
-                    if wanted is not decoded_for:
-                        body, decoded_for = decode_for(route, message), wanted
-                    plan, listener = route.plan, route.listener
-                    if plan.only_body and not self._middleware and listener.timeout is None and listener.batch is None:
-                        await plan.function(body)
-                        continue
-                    if delivery is None:
-                        delivery = Delivery(message, lambda: acknowledge(message))
-                    await self._call(route, [body], [delivery])
-                    if listener.acknowledge == "manual" and not delivery.is_acknowledged:
-                        return Kept(release=False)
-                except BaseException as failure:  # noqa: BLE001  the one place where a user's handler is called
-                    if is_our_cancellation(failure):
-                        raise
-                    errors.append((route, failure))
-        finally:
-            CURRENT_MESSAGE.reset(token)
-        return self._judge(errors, message.attempt) if errors else HANDLED
+        """Run the listeners over one message, each whatever became of the others."""
+        if (direct := found.direct) is not None:
+            token = CURRENT_MESSAGE.set(message)
+            try:
+                await direct.plan.function(decode_for(direct, message))
+            except BaseException as failure:  # noqa: BLE001  the one place where a user's handler is called
+                if is_our_cancellation(failure):
+                    raise
+                return self._judge([(direct, failure)], message.attempt)
+            finally:
+                CURRENT_MESSAGE.reset(token)
+            return HANDLED
+        errors: list[tuple[Route, BaseException | Kept]] = []
+        for route in found.routes:
+            outcome = await self.handle_one(message, route, acknowledge)
+            if outcome is not None:
+                errors.append((route, outcome))
+        return self.judge(errors, message.attempt) if errors else HANDLED
 
     async def handle_one(
         self, message: Message, route: Route, acknowledge: Callable[[Message], Any]
@@ -246,7 +264,9 @@ class Handling:
         for _, failure in errors:
             if isinstance(failure, Kept):
                 return failure
-        return self._judge([(route, each) for route, each in errors if isinstance(each, BaseException)], attempt)
+        return self._judge(
+            [(route, each) for route, each in errors if isinstance(each, BaseException)], attempt
+        )
 
     def _judge(self, errors: Sequence[tuple[Route, BaseException]], attempt: int) -> Verdict:
         """One listener that keeps the entry pending keeps it for all: there is never a second recovery path."""
@@ -267,6 +287,16 @@ class Handling:
         return Failed(tuple(failures), tuple(failure for _, failure in errors))
 
 
+def _is_direct(route: Route) -> bool:
+    listener = route.listener
+    return (
+        route.plan.only_body
+        and listener.timeout is None
+        and listener.batch is None
+        and listener.acknowledge == "auto"
+    )
+
+
 def decode_for(route: Route, message: Message) -> Any:
     """The body as a route's listener wants it. Raises `CodecError`."""
     if (declared := route.event_type) is not None:
@@ -279,7 +309,9 @@ def decode_for(route: Route, message: Message) -> Any:
     return message.decode(route.body_type)
 
 
-def failure_of(listener: str, failure: BaseException, after: Any, *, cause: str | None = None) -> ListenerFailure:
+def failure_of(
+    listener: str, failure: BaseException, after: Any, *, cause: str | None = None
+) -> ListenerFailure:
     """What is recorded of a failure; *after* is the wait before the next run, ``None`` for none."""
     named = cause or ("undecodable" if isinstance(failure, CodecError) else "error")
     text = "".join(traceback.format_exception(failure, limit=-20))

@@ -21,11 +21,12 @@ _PAGE = 100
 
 
 class Appetite:
-    """How many entries the next read asks for.
+    """How many entries the next read asks for, and when.
 
     Bounded by bytes: the budget over the largest entry seen. Bounded by time: doubled while a read is worked off within
     a tenth of a second, halved when it takes half a second, so that a slow consumer does not sit on what others could
-    be doing; never below what its lanes can take at once.
+    be doing; never below what its lanes can take at once. A quick consumer reads one batch ahead, so that the server
+    works while it does.
     """
 
     def __init__(self, *, byte_budget: int, most: int, lanes: int) -> None:
@@ -34,25 +35,34 @@ class Appetite:
         self._lanes = lanes
         self._largest = 1
         self._count = _FIRST_READ
+        self._is_quick = False
 
     def saw(self, entries: list[RawEntry]) -> None:
         """Learn the size of entries; the first and the last of a read stand for the rest when there are many."""
-        some = entries if len(entries) <= _FIRST_READ else (entries[0], entries[len(entries) // 2], entries[-1])
+        some = (
+            entries if len(entries) <= _FIRST_READ else (entries[0], entries[len(entries) // 2], entries[-1])
+        )
         for entry in some:
             if entry[1] is not None:
                 self._largest = max(self._largest, sum(map(len, entry[1])))
 
     def took(self, seconds: float, count: int) -> None:
         """The last read, of *count* entries, was worked off in *seconds*."""
+        self._is_quick = seconds < _QUICK_SECONDS
         if seconds > _SLOW_SECONDS:
             self._count = max(1, self._count // 2)
-        elif seconds < _QUICK_SECONDS and count >= self._count:
+        elif self._is_quick and count >= self._count:
             self._count = min(self._most, self._count * 2)
 
     def next_count(self, free_lanes: int) -> int:
         """How many to ask for now, at least one."""
         wanted = max(self._count, min(free_lanes, self._lanes))
         return max(1, min(wanted, self._most, self._byte_budget // self._largest))
+
+    @property
+    def ahead(self) -> int:
+        """How many entries may still wait when the next read is sent."""
+        return self._count if self._is_quick else 0
 
 
 class Intake:
@@ -69,6 +79,8 @@ class Intake:
         )
         self.suspects: deque[tuple[str, RawEntry]] = deque()
         """Entries delivered more than once, to be handled alone."""
+        self._last_read = 0.0
+        self._last_total = 0
         self._recovery_due = True
         self._suspects_came = asyncio.Event()
         self._suspects_went = asyncio.Event()
@@ -137,9 +149,13 @@ class Intake:
 
     async def _read_new(self) -> None:
         session, lanes = self._session, self._lanes
-        await lanes.wait_hungry()
+        await lanes.wait_hungry(self._appetite.ahead)
         if session.is_quiet:
             return
+        now = session.clock.monotonic()
+        if self._last_total:
+            self._appetite.took(now - self._last_read, self._last_total)
+        self._last_read, self._last_total = now, 0
         count = self._appetite.next_count(lanes.free)
         done = self._settling.take_along()
         try:
@@ -173,11 +189,9 @@ class Intake:
             for stream, entries in read.batches:
                 await self._settling.release(stream, [entry[0] for entry in entries])
             return
-        started = session.clock.monotonic()
+        self._last_total = total
         for stream, entries in read.batches:
             lanes.put(stream, entries)
-        await lanes.wait_hungry()
-        self._appetite.took(session.clock.monotonic() - started, total)
 
     # -- suspects -----------------------------------------------------------------------------------------------
 

@@ -66,9 +66,10 @@ class Lanes:
         self._changed.set()
         self._wake_one()
 
-    async def wait_hungry(self) -> None:
-        """Wait until the buffer is empty: every entry is at least being handled, and a lane is free."""
-        await self._hungry.wait()
+    async def wait_hungry(self, left: int = 0) -> None:
+        """Wait until no more than *left* entries are in the buffer; with 0, a lane is free for more."""
+        if len(self._buffer) > left or left == 0:
+            await self._hungry.wait()
 
     @property
     def waiting(self) -> int:
@@ -107,9 +108,10 @@ class Lanes:
     async def run(self) -> None:
         """One lane. Ends when cancelled."""
         loop, buffer, gate = asyncio.get_running_loop(), self._buffer, self._session.gate
+        is_quiet = self._session.quiet.is_set
         while True:
             slice_end = loop.time() + _SLICE_SECONDS
-            while buffer:
+            while buffer and not is_quiet():
                 if gate.is_closed:
                     await gate.wait_open()
                     continue
@@ -119,7 +121,10 @@ class Lanes:
                 gate.inside += 1
                 self.busy += 1
                 try:
-                    await self._do(work)
+                    if isinstance(work, RetryClaim):
+                        await self._retry(work)
+                    else:
+                        await self.handle(work[0], work[1])
                 finally:
                     self.busy -= 1
                     gate.leave()
@@ -136,12 +141,6 @@ class Lanes:
             if buffer:
                 self._wake_one()
 
-    async def _do(self, work: Work) -> None:
-        if isinstance(work, RetryClaim):
-            await self._retry(work)
-        else:
-            await self.handle(work[0], work[1])
-
     async def handle(self, stream: str, entry: RawEntry, *, alone: bool = False) -> None:
         """See one entry through: decode, call, settle."""
         session, settling = self._session, self._settling
@@ -150,14 +149,14 @@ class Lanes:
         except UndecodableEntryError as failure:
             await settling.undecodable(stream, entry, failure)
             return
-        routes = session.handling.routes.of(message.name)
-        if not routes:
+        found = session.handling.routes.of(message.name)
+        if not found.routes:
             await settling.settle(stream, entry, self._unhandled(message), alone=alone)
             return
-        if any(route.listener.batch for route in routes):
-            await self._handle_together(stream, entry, message, routes, alone=alone)
+        if found.batches:
+            await self._handle_together(stream, entry, message, found.routes, alone=alone)
             return
-        verdict = await session.handling.handle(message, routes, self._acknowledge)
+        verdict = await session.handling.handle(message, found, self._acknowledge)
         if verdict is HANDLED and not alone:
             if session.hand.has(stream, entry[0]):
                 session.hand.finish(stream, entry[0])
@@ -192,7 +191,9 @@ class Lanes:
             if route.listener.batch:
                 outcomes = await session.handling.handle_batch(messages, route, self._acknowledge)
             else:
-                outcomes = [await session.handling.handle_one(each, route, self._acknowledge) for each in messages]
+                outcomes = [
+                    await session.handling.handle_one(each, route, self._acknowledge) for each in messages
+                ]
             for number, outcome in enumerate(outcomes):
                 if outcome is not None:
                     errors[number].append((route, outcome))

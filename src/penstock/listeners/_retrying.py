@@ -53,12 +53,16 @@ class RetryRunner:
     async def _run(self, claim: RetryClaim) -> bool:
         key = claim.key
         if claim.fields is None:
-            gone = ConfigurationError("the entry had vanished from its stream: there is no payload to run again")
+            gone = ConfigurationError(
+                "the entry had vanished from its stream: there is no payload to run again"
+            )
             return await self._fail(claim, failure_of(key.listener, gone, None, cause="vanished"), gone)
         try:
             message = self.layout.read(key.stream, bytes(key.entry_id), claim.fields)
         except UndecodableEntryError as failure:
-            return await self._fail(claim, failure_of(key.listener, failure, None, cause="undecodable"), failure)
+            return await self._fail(
+                claim, failure_of(key.listener, failure, None, cause="undecodable"), failure
+            )
         message.attempt = claim.attempts
         if key.listener == _WHOLE_MESSAGE:
             return await self._run_all(claim, message)
@@ -87,7 +91,7 @@ class RetryRunner:
 
     async def _run_all(self, claim: RetryClaim, message: Message) -> bool:
         """A record about the whole message: every listener runs; those that fail get records of their own."""
-        routes = self.handling.routes.of(message.name)
+        routes = self.handling.routes.of(message.name).routes
         errors: list[tuple[Route, BaseException | Kept]] = []
         for route in routes:
             outcome = await self._handle(message, route)
@@ -95,7 +99,9 @@ class RetryRunner:
                 errors.append((route, outcome))
         if not routes:
             missing = ConfigurationError(f"group {claim.key.group!r} has no listener for {message.name!r}")
-            return await self._fail(claim, failure_of(_WHOLE_MESSAGE, missing, None, cause="unhandled"), missing)
+            return await self._fail(
+                claim, failure_of(_WHOLE_MESSAGE, missing, None, cause="unhandled"), missing
+            )
         match self.handling.judge(errors, claim.attempts):
             case Kept():
                 await self.settle(lambda: self.failures.return_retry(claim))

@@ -1,18 +1,18 @@
 """What the parts of one running worker share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from penstock.clock import Clock
-from penstock.errors import BrokerFullError, TransientError, UnknownGroupError
+from penstock.errors import BrokerFullError, TransientError, UnknownGroupError, UnknownStreamError
 from penstock.listeners._backoff import Backoff
 from penstock.listeners._gate import Gate
 from penstock.listeners._hand import Hand
 from penstock.listeners._handling import Handling
 from penstock.listeners.groups import Group, GroupSettings
-from penstock.position import BEGINNING, EntryId
+from penstock.position import BEGINNING, EntryId, Start
 from penstock.streams.abc import RawId, StreamBroker
 from penstock.telemetry import LOGGER, Observer
 
@@ -119,19 +119,28 @@ class Session:
         if self.settings.on_missing == "halt":
             raise cause
         held = self.hand.held().get(stream, [])
-        lowest = min((EntryId.parse(entry_id) for entry_id in held), default=None)
-        settled = self.settled_up_to.get(stream)
-        start = lowest.previous() if lowest is not None else settled
-        if await self.broker.create_group(stream, self.group.name, start if start is not None else BEGINNING):
+        start = await self._after_settled(stream, held)
+        if await self.broker.create_group(stream, self.group.name, start):
             LOGGER.error(
                 "consumer group %r of stream %r was deleted; made again %s",
                 self.group.name,
                 stream,
-                f"after {start}" if start is not None else "at the beginning",
+                f"after {start}" if isinstance(start, EntryId) else "at the beginning",
             )
         # What was in hand is delivered again by the new group; the old pending list is gone.
         for entry_id in held:
             self.hand.drop(stream, entry_id)
+
+    async def _after_settled(self, stream: str, held: Sequence[RawId]) -> Start:
+        """Where the group made again begins: below what is in hand, else after what was settled."""
+        lowest = min((EntryId.parse(entry_id) for entry_id in held), default=None)
+        settled = lowest.previous() if lowest is not None else self.settled_up_to.get(stream)
+        try:
+            last = (await self.broker.info(stream)).last_id
+        except UnknownStreamError:
+            return BEGINNING
+        # A stream that ends before what was settled is another one under the same name.
+        return settled if settled is not None and settled <= last else BEGINNING
 
 
 _ZERO = EntryId(0)

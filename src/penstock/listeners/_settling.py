@@ -170,7 +170,12 @@ class Settling:
                 entry_id.decode(),
                 stream,
                 session.group.name,
-                extra={"operation": "settle", "stream": stream, "group": session.group.name, "cause": "vanished"},
+                extra={
+                    "operation": "settle",
+                    "stream": stream,
+                    "group": session.group.name,
+                    "cause": "vanished",
+                },
             )
 
     async def release(self, stream: str, entry_ids: Sequence[RawId]) -> None:
@@ -184,7 +189,11 @@ class Settling:
             session.hand.drop(stream, entry_id)
 
     def _log(
-        self, stream: str, entry_id: RawId, failures: Sequence[ListenerFailure], errors: Sequence[BaseException]
+        self,
+        stream: str,
+        entry_id: RawId,
+        failures: Sequence[ListenerFailure],
+        errors: Sequence[BaseException],
     ) -> None:
         session = self._session
         for number, failure in enumerate(failures):
@@ -226,4 +235,3 @@ def is_database_error(error: BaseException | None) -> bool:
         base.__name__ in ("DatabaseError", "InterfaceError", "DBAPIError", "SQLAlchemyError")
         for base in type(error).__mro__
     )
-

@@ -69,7 +69,12 @@ class Upkeep:
         total = 0
         while not session.is_quiet:
             claimed = await session.broker.claim(
-                stream, session.group.name, session.consumer, min_idle=min_idle, count=_CLAIM_PAGE, start=start
+                stream,
+                session.group.name,
+                session.consumer,
+                min_idle=min_idle,
+                count=_CLAIM_PAGE,
+                start=start,
             )
             for entry_id in claimed.vanished:
                 await self._settling.vanished(stream, entry_id)
@@ -114,7 +119,9 @@ class Upkeep:
             if not await is_abandoned(session.broker, group, consumer.name, token):
                 continue
             try:
-                moved = await session.broker.remove_consumer(stream, group, consumer.name, heir=session.consumer)
+                moved = await session.broker.remove_consumer(
+                    stream, group, consumer.name, heir=session.consumer
+                )
             finally:
                 await session.broker.free_name(group, consumer.name, token=token)
             LOGGER.info(

@@ -73,8 +73,12 @@ class GroupWorker:
         self._broker = broker
         self._streams = tuple(streams) if streams is not None else group.streams
         if not self._streams:
-            raise ConfigurationError(f"group {group.name!r} has no streams; give it listeners or streams=[...]")
-        self._executor = ThreadPoolExecutor(group.settings.concurrency, thread_name_prefix=f"penstock-{group.name}")
+            raise ConfigurationError(
+                f"group {group.name!r} has no streams; give it listeners or streams=[...]"
+            )
+        self._executor = ThreadPoolExecutor(
+            group.settings.concurrency, thread_name_prefix=f"penstock-{group.name}"
+        )
         self._handling = Handling(
             group, dependencies or Dependencies(), middleware=middleware, executor=self._executor
         )
@@ -120,7 +124,9 @@ class GroupWorker:
         try:
             await self._insist_on_group()
             while await self._run_under_a_name():
-                LOGGER.warning("group %r: the consumer name was lost; going on under another", self.group.name)
+                LOGGER.warning(
+                    "group %r: the consumer name was lost; going on under another", self.group.name
+                )
         except BaseException:
             self.life.move(State.FAILED)
             raise

@@ -248,6 +248,12 @@ class Group:
             for function, (events, options) in marked
         ]
 
+    def configure(self, *, streams: tuple[str, ...] | None = None, **settings: Any) -> None:
+        """Change settings by name, the rest stays as declared. Raises `ConfigurationError`, `UsageError`."""
+        self.settings = replace(self.settings, **_known(self.name, settings))
+        if streams is not None:
+            self.declared_streams = tuple(streams)
+
     def remove(self, name: str) -> int:
         """Stop handling with the listeners of that name; how many there were. Takes effect with the next message."""
         before = len(self.listeners)
@@ -414,13 +420,17 @@ def _listener(
 
 
 def _settings(group: str, given: dict[str, Any]) -> GroupSettings:
+    return replace(GroupSettings(), **_known(group, given))
+
+
+def _known(group: str, given: dict[str, Any]) -> dict[str, Any]:
     known = [each.name for each in fields(GroupSettings)]
     for name in given:
         if name not in known:
             raise ConfigurationError(
                 f"group {group!r} has no setting {name!r}; it has {', '.join(known)}, streams"
             )
-    return replace(GroupSettings(), **given)
+    return given
 
 
 def _overlap(one: Listener, other: Listener) -> bool:

@@ -54,7 +54,9 @@ class Runner:
         """Run them. Raises what the first failing one raised, after the others have ended."""
         if self._stopping:
             return
-        tasks = [asyncio.create_task(worker.run(), name=f"group {worker.group.name}") for worker in self.workers]
+        tasks = [
+            asyncio.create_task(worker.run(), name=f"group {worker.group.name}") for worker in self.workers
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             if any(task.exception() for task in done if not task.cancelled()):
@@ -89,7 +91,9 @@ async def keep_alive(runner: Runner, *, attempts: int | None, clock: Clock | Non
                 raise
             delay = min(_SHORTEST_RESTART * 2 ** min(restarts - 1, 10), _LONGEST_RESTART)
             left = "" if attempts is None else f", {attempts - restarts} restarts left"
-            LOGGER.error("listening ended: %s; starting again in %s s%s", failure, delay.total_seconds(), left)
+            LOGGER.error(
+                "listening ended: %s; starting again in %s s%s", failure, delay.total_seconds(), left
+            )
             await clock.sleep(delay)
         else:
             return

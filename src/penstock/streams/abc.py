@@ -411,7 +411,14 @@ class StreamBroker(Protocol):
         """
 
     async def hold_name(
-        self, group: str, consumer: str, *, token: str, description: str, life: timedelta, replace: str | None = None
+        self,
+        group: str,
+        consumer: str,
+        *,
+        token: str,
+        description: str,
+        life: timedelta,
+        replace: str | None = None,
     ) -> Holder:
         """Take or renew the right to work under a consumer name for *life*; the holder now, which is us on success.
 

@@ -57,7 +57,7 @@ class MemoryServer:
     def space(self, namespace: str) -> Space:
         """What is kept under a namespace."""
         if namespace not in self._spaces:
-            self._spaces[namespace] = Space(self.clock)
+            self._spaces[namespace] = Space(self.clock, namespace)
         return self._spaces[namespace]
 
 
@@ -125,7 +125,8 @@ class MemoryBroker:
 
     async def append_many(self, entries: Sequence[NewEntry]) -> list[AppendOutcome]:
         """Add entries in order; one outcome each. Waiting readers see them together."""
-        now_ms, outcomes = self._now_ms, []
+        now_ms = self._now_ms
+        outcomes: list[AppendOutcome] = []
         for entry in entries:
             try:
                 outcomes.append(AppendOutcome(Condition.WRITTEN, self._space.add(entry, now_ms)))
@@ -225,7 +226,7 @@ class MemoryBroker:
 
     async def create_group(self, stream: str, group: str, start: Start) -> bool:
         """Create the group and, when missing, the stream."""
-        place = self._streams.setdefault(stream, Stream(stream))
+        place = self._space.ensure(stream)
         if group in place.groups:
             return False
         place.groups[group] = Group(group, place.position(start))
@@ -365,7 +366,9 @@ class MemoryBroker:
     async def remove_consumer(self, stream: str, group: str, consumer: str, *, heir: str) -> int:
         """Move what the consumer holds to *heir*, then remove it."""
         owner = self._find_group(stream, group)
-        return 0 if owner is None else owner.remove_consumer(consumer, heir, self._now_ms)
+        if owner is None:
+            return 0
+        return owner.remove_consumer(self._streams[stream].entries, consumer, heir, self._now_ms)
 
     async def hold_name(
         self,

@@ -18,14 +18,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from penstock.errors import UsageError
 from penstock.streams.abc import Capabilities, FailureStore, StreamBroker
 
 __all__ = ["After", "Crashed", "Fault", "Faulty", "Moment", "Step"]
 
-P = ParamSpec("P")
+M = TypeVar("M", bound=Callable[..., Coroutine[Any, Any, Any]])
 R = TypeVar("R")
 
 
@@ -101,34 +101,36 @@ class _Gate:
             await waiting
 
 
+_FAILURES = "failures."
+
+
 class _Gated:
     """Something whose calls pass a gate."""
 
-    _prefix = ""
-
-    def __init__(self, target: object, gate: _Gate) -> None:
+    def __init__(self, target: object, gate: _Gate, prefix: str = "") -> None:
         self._target = target
         self._gate = gate
+        self._prefix = prefix
 
-
-def _gated(
-    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
-    """The method of a contract with a gate in front, under the same signature."""
-    name = method.__name__
-
-    @functools.wraps(method)
-    async def call(self: _Gated, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        run: Callable[P, Coroutine[Any, Any, R]] = getattr(self._target, name)
+    async def pass_on(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call the method *name* of what is behind the gate."""
+        run = getattr(self._target, name)
         return await self._gate.through(self._prefix + name, lambda: run(*args, **kwargs))
 
-    return call
+
+def _gated(method: M) -> M:
+    """The method of a contract with a gate in front, under the same signature."""
+    name: str = method.__name__
+
+    @functools.wraps(method)
+    async def call(self: _Gated, /, *args: Any, **kwargs: Any) -> Any:
+        return await self.pass_on(name, *args, **kwargs)
+
+    return cast("M", call)
 
 
 class FaultyFailures(_Gated):
     """The failure records behind a `Faulty` broker."""
-
-    _prefix = "failures."
 
     settle = _gated(FailureStore.settle)
     settle_vanished = _gated(FailureStore.settle_vanished)
@@ -172,7 +174,7 @@ class Faulty(_Gated):
                 raise UsageError(f"a broker has no call {call!r} that could fail{hint}")
         super().__init__(broker, _Gate(fail or {}, at_step, crash_at))
         self._broker = broker
-        self.failures = FaultyFailures(broker.failures, self._gate)
+        self.failures = FaultyFailures(broker.failures, self._gate, _FAILURES)
 
     @property
     def steps(self) -> list[Step]:
@@ -223,8 +225,8 @@ class Faulty(_Gated):
 
 
 _CALLS = tuple(
-    kind._prefix + name
-    for kind in (Faulty, FaultyFailures)
+    prefix + name
+    for kind, prefix in ((Faulty, ""), (FaultyFailures, _FAILURES))
     for name, method in vars(kind).items()
     if inspect.iscoroutinefunction(method)
 )

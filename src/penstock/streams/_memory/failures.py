@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from penstock.errors import UsageError
 from penstock.position import EntryId
 from penstock.streams._memory.ordered import entry_id_of, number_of
 from penstock.streams._memory.stream import Stream
@@ -41,6 +42,11 @@ class _Record:
     due_us: int | None
     token: str | None = None
 
+    @property
+    def state(self) -> FailureState:
+        """Where it stands."""
+        return FailureState.FAILED if self.due_us is None else FailureState.RETRYING
+
     def held(self, now_us: int) -> bool:
         """Whether someone runs it at this moment."""
         return self.token is not None and self.due_us is not None and self.due_us > now_us
@@ -69,6 +75,8 @@ class MemoryFailureStore:
         self._streams = streams
         self._time_us = time_us
         self._messages: dict[_MessageKey, _FailedMessage] = {}
+        # Where pages of `find` ended: the last record may be gone or have failed again when the next is asked for.
+        self._page_ends: dict[FailureKey, int] = {}
 
     async def settle(
         self,
@@ -80,6 +88,10 @@ class MemoryFailureStore:
         failures: Sequence[ListenerFailure],
     ) -> Settled:
         """Record the failures of one pending entry, then acknowledge it, if it is pending with *consumer*."""
+        if not failures:
+            raise UsageError(
+                "settling as failed needs at least one failure; acknowledge an entry that has none"
+            )
         number = number_of(entry_id)
         owner = self._streams[stream].groups.get(group) if stream in self._streams else None
         if owner is None or owner.holds(number, consumer) is None:
@@ -125,6 +137,8 @@ class MemoryFailureStore:
         self, key: FailureKey, *, token: str, visibility: timedelta, max_attempts: int, force: bool = False
     ) -> RetryClaim | None:
         """Take a due retry and count the attempt; one whose attempts are used up becomes failed instead."""
+        if not token:
+            raise UsageError("claiming a retry needs a token")
         message, record = self._find(key)
         now_us = self._time_us()
         if message is None or record is None or record.held(now_us):
@@ -206,19 +220,19 @@ class MemoryFailureStore:
             key=lambda item: item[:2],
         )
         if after is not None:
-            _, last_shown = self._find(after)
-            if last_shown is not None:
-                found = [item for item in found if item[:2] > (last_shown.last_us, after)]
-        shown = (_shown(key, record, None) for _, key, record in found)
+            found = [item for item in found if item[:2] > (self._page_end_us(after), after)]
         matching = [
-            record
-            for record in shown
-            if group in (None, record.key.group)
+            (last_us, key, record)
+            for last_us, key, record in found
+            if group in (None, key.group)
             and state in (None, record.state)
-            and entry_id in (None, record.key.entry_id)
-            and listener in (None, record.key.listener)
-        ]
-        return matching[:count]
+            and entry_id in (None, key.entry_id)
+            and listener in (None, key.listener)
+        ][:count]
+        if matching:
+            last_us, key, _ = matching[-1]
+            self._page_ends[key] = last_us
+        return [_shown(key, record, None) for _, key, record in matching]
 
     async def tally(self, stream: str) -> list[Tally]:
         """Counts by group and state."""
@@ -241,6 +255,8 @@ class MemoryFailureStore:
         """Drop everything kept about a stream that is being removed."""
         for key in [key for key in self._messages if key[0] == stream]:
             del self._messages[key]
+        for end in [end for end in self._page_ends if end.stream == stream]:
+            del self._page_ends[end]
 
     def _write(
         self, message_key: _MessageKey, fields: Sequence[bytes] | None, failures: Sequence[ListenerFailure]
@@ -266,6 +282,12 @@ class MemoryFailureStore:
     def _find(self, key: FailureKey) -> tuple[_FailedMessage | None, _Record | None]:
         message = self._messages.get(_message_key(key))
         return message, None if message is None else message.records.get(key.listener)
+
+    def _page_end_us(self, key: FailureKey) -> int:
+        if key in self._page_ends:
+            return self._page_ends[key]
+        _, record = self._find(key)
+        return 0 if record is None else record.last_us
 
     def _claimed(self, claim: RetryClaim) -> _Record | None:
         _, record = self._find(claim.key)
@@ -302,7 +324,7 @@ def _shown(key: FailureKey, record: _Record, fields: list[bytes] | None) -> Fail
     failure = record.failure
     return FailureRecord(
         key=key,
-        state=FailureState.FAILED if record.due_us is None else FailureState.RETRYING,
+        state=record.state,
         cause=failure.cause,
         error_type=failure.error_type,
         error=failure.error,

@@ -150,20 +150,22 @@ class Group:
             claimed.append([entry[0], entry[1].copy()])
         return Claimed(claimed, vanished, None)
 
-    def remove_consumer(self, consumer: str, heir: str, now_ms: int) -> int:
-        """Move what *consumer* holds to *heir* as it is, then forget *consumer*."""
+    def remove_consumer(self, entries: Entries, consumer: str, heir: str, now_ms: int) -> int:
+        """Move what *consumer* holds to *heir* as it is, then forget *consumer*.
+
+        A server cannot give an entry that is gone to someone else: while *consumer* holds such, it stays.
+        """
         if consumer not in self.seen_ms or consumer == heir:
             return 0
-        moved = 0
-        for number in self.pending:
-            held = self.pending[number]
-            if held.consumer == consumer:
-                held.consumer = heir
-                moved += 1
-        if moved:
+        held = [number for number in self.pending if self.holds(number, consumer)]
+        movable = [number for number in held if number in entries]
+        for number in movable:
+            self.pending[number].consumer = heir
+        if movable:
             self.seen_ms.setdefault(heir, now_ms)
-        del self.seen_ms[consumer]
-        return moved
+        if len(movable) == len(held):
+            del self.seen_ms[consumer]
+        return len(movable)
 
     def list_pending(
         self, consumer: str | None, min_idle: timedelta, start: EntryId | None, count: int, now_ms: int

@@ -4,14 +4,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from penstock.clock import Clock
+from penstock.errors import UsageError
 from penstock.streams._memory.failures import MemoryFailureStore
 from penstock.streams._memory.stream import Stream
 from penstock.streams._memory.waiting import Waiters
 from penstock.streams.abc import Holder, NewEntry, RawId
+from penstock.streams.keys import Keys
 
 __all__ = ["Names", "Space"]
 
 _US = timedelta(microseconds=1)
+_MS = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,14 @@ class Names:
 class Space:
     """Streams by name, and what is kept beside them."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, namespace: str) -> None:
         self.streams: dict[str, Stream] = {}
         self.cursors: dict[str, dict[str, int]] = {}
         self.names = Names(clock)
         self.waiters = Waiters(clock)
         self.failures = MemoryFailureStore(self.streams, clock.time_us)
         self._clock = clock
+        self._keys = Keys(namespace)
         self._written: dict[str, dict[str, _Written]] = {}
 
     def add(self, entry: NewEntry, now_ms: int) -> RawId:
@@ -64,16 +68,29 @@ class Space:
         now_us = self._clock.time_us()
         once = entry.dedupe
         if once is not None:
+            if not once.token or once.window < _MS:
+                raise UsageError(f"{once} needs a token, and a window of at least a millisecond")
             before = self._written.get(entry.stream, {}).get(once.token)
             if before is not None and before.until_us > now_us:
                 return before.entry_id
-        stream = self.streams.get(entry.stream) or Stream(entry.stream)
+        stream = self.streams.get(entry.stream) or self._new(entry.stream)
         entry_id = stream.add(entry, now_ms)
         self.streams[entry.stream] = stream
         if once is not None:
             tokens = self._written.setdefault(entry.stream, {})
             tokens[once.token] = _Written(entry_id, now_us + once.window // _US)
         return entry_id
+
+    def ensure(self, name: str) -> Stream:
+        """The stream of that name, made if need be. Raises `UsageError` for a name that no server could keep."""
+        if name not in self.streams:
+            self.streams[name] = self._new(name)
+        return self.streams[name]
+
+    def _new(self, name: str) -> Stream:
+        # What a server refuses is refused here too, so that a test does not pass with a name that fails later.
+        self._keys.stream(name)
+        return Stream(name)
 
     def forget(self, stream: str) -> bool:
         """Remove a stream and everything kept beside it; whether it existed."""

@@ -56,7 +56,7 @@ class Stream:
         """Add an entry, removing what its cap says.
 
         Raises:
-            UsageError: The fields are not pairs.
+            UsageError: The fields are not pairs, or the cap keeps nothing.
             EntryIdTooSmallError: The explicit id is not above the last.
             StreamFullError: The cap is reached and what is there is still needed.
         """
@@ -66,6 +66,8 @@ class Stream:
             )
         number = self.next_id(entry.entry_id, now_ms)
         if entry.cap is not None:
+            if entry.cap.max_entries is not None and entry.cap.max_entries < 1:
+                raise UsageError(f"a cap of {entry.cap.max_entries} entries would keep none; use at least 1")
             removed = count_removed(self.entries, entry.cap, needed_from=self.needed_from, now_ms=now_ms)
             if removed is None:
                 raise StreamFullError(self.name, limit=entry.cap.max_entries or 0)

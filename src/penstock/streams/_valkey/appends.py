@@ -22,6 +22,7 @@ from penstock.streams.abc import AppendOutcome, Cap, Condition, NewEntry, RawId
 __all__ = ["Appends"]
 
 _CHUNK_BYTES: Final = 256 * 1024
+"""What is packed before it is sent: small enough for the server to work on it while the next is being packed."""
 _WRITTEN: Final = Condition.WRITTEN
 _Chunk: TypeAlias = tuple[Sequence[NewEntry], Replies | BrokerError]
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis, RedisCluster
@@ -17,7 +17,7 @@ _CONNECTIONS_NEEDED: Final = 5
 _SCHEMES: Final = ("redis", "rediss", "unix")
 
 
-def pool_from_url(url: str, *, connect_timeout: timedelta, protocol: int = 2) -> Any:
+def pool_from_url(url: str, *, connect_timeout: timedelta) -> Any:
     """A pool of our own for ``redis://``, ``rediss://`` or ``unix://``, as redis-py reads them, without its retries.
 
     Raises `InvalidSettingsError`; the message never holds the password.
@@ -30,24 +30,42 @@ def pool_from_url(url: str, *, connect_timeout: timedelta, protocol: int = 2) ->
             ]
         )
     try:
-        parts = urlsplit(url)
-        if scheme == "unix" and not parts.path:
-            raise ValueError("a unix:// URL needs the path of a socket, as in unix:///run/valkey.sock")
-        database = parts.path.strip("/")
-        if scheme != "unix" and database and not database.isdecimal():
-            raise ValueError(f"the database is a number, as in {scheme}://HOST:6379/0, and not {database!r}")
-        _ = parts.port
+        _check(scheme, urlsplit(url))
         from_url: Any = ConnectionPool.from_url  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-        return from_url(
+        pool = from_url(
             url,
-            protocol=protocol,
+            protocol=2,
             max_connections=2**31,
             socket_timeout=None,
             socket_connect_timeout=connect_timeout.total_seconds(),
             retry=Retry(NoBackoff(), 0),
         )
+        # Made only to find settings that redis-py does not know; it is never connected.
+        pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError, exceptions.RedisError) as error:
-        raise InvalidSettingsError([f"the streams URL cannot be used: {error}"]) from None
+        reason = str(error).replace(
+            "AbstractConnection.__init__() got an unexpected keyword argument", "no such setting:"
+        )
+        raise InvalidSettingsError([f"the streams URL cannot be used: {reason}"]) from None
+    return pool
+
+
+def _check(scheme: str, parts: SplitResult) -> None:
+    if scheme == "unix" and not parts.path:
+        raise ValueError("a unix:// URL needs the path of a socket, as in unix:///run/valkey.sock")
+    if scheme == "unix":
+        return
+    # What does not fit may be a part of a password that was not escaped: it is not shown then.
+    escaped = "in a password, write %40 for @, %3A for : and %2F for /"
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"the port is a number from 1 to 65535; {escaped}") from None
+    database = parts.path.strip("/")
+    if "@" in database:
+        raise ValueError(f"the part after the host is a database number; {escaped}")
+    if database and not database.isdecimal():
+        raise ValueError(f"the database is a number, as in {scheme}://HOST:6379/0, and not {database!r}")
 
 
 def pool_of(client: Any) -> Any:

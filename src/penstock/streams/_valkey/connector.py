@@ -6,6 +6,7 @@ not by one row a connection. redis-py's own retries are off.
 
 import asyncio
 import random
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,7 +30,6 @@ from penstock.telemetry import LOGGER, Observer
 __all__ = ["Connector", "Reconnect"]
 
 _LOG: Final = LOGGER.getChild("streams.valkey")
-_REFUSALS: Final = (exceptions.AuthenticationError, exceptions.NoPermissionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,21 +160,27 @@ class Connector:
                 except BaseException:
                     await self._give_back(connection)
                     raise
-        except exceptions.MaxConnectionsError as error:
-            raise self._pool_is_empty() from error
-        except _REFUSALS as error:
-            raise BrokerRefusedError(
-                f"{self.server} refused to let user {self.user!r} in: {error}"
-            ) from error
         except TimeoutError as error:
             late = f"{self.server} did not answer within {self._connect_timeout_s:g} s"
             raise BrokerUnavailableError(late) from error
-        except exceptions.ConnectionError as error:
-            if "No connection available" in str(error):
-                raise self._pool_is_empty() from error
-            raise BrokerUnavailableError(f"{self.server} cannot be reached: {error}") from error
         except (OSError, exceptions.RedisError) as error:
-            raise BrokerUnavailableError(f"{self.server} cannot be reached: {error}") from error
+            raise self._why_not(error) from error
+
+    def _why_not(self, error: BaseException) -> PenstockError:
+        # What redis-py met may be wrapped: on a Unix socket it reads the answer to AUTH while it still connects.
+        met: BaseException | None = error
+        while met is not None:
+            match met:
+                case exceptions.MaxConnectionsError():
+                    return self._pool_is_empty()
+                case exceptions.AuthenticationError() | exceptions.NoPermissionError():
+                    return BrokerRefusedError(f"{self.server} refused to let user {self.user!r} in: {met}")
+                case ssl.SSLCertVerificationError():
+                    return BrokerRefusedError(f"{self.server} has a certificate we do not trust: {met}")
+                case exceptions.ConnectionError() if "No connection available" in str(met):
+                    return self._pool_is_empty()
+            met = met.__cause__ or met.__context__
+        return BrokerUnavailableError(f"{self.server} cannot be reached: {error}")
 
     async def _take_over(self, connection: Any, on_lost: Callable[[BaseException], None]) -> Wire:
         timeout_s = self.answer_timeout_s
@@ -228,3 +234,4 @@ class Connector:
             f"the client's pool has no connection left (max_connections={most})",
             "allow it more: penstock keeps three, and one for each reader that waits",
         )
+

@@ -17,10 +17,10 @@ from penstock.errors import (
 
 __all__ = ["LEAVE", "ConnectionLostError", "ReplyError", "translate"]
 
-LEAVE: Final = frozenset({"LOADING", "READONLY", "MASTERDOWN", "NOAUTH"})
+LEAVE: Final = frozenset({"LOADING", "READONLY", "MASTERDOWN"})
 """After these answers the connection leads to the wrong place: it is left, and the next one may find a better."""
 
-_UNAVAILABLE: Final = LEAVE - {"NOAUTH"} | {
+_UNAVAILABLE: Final = LEAVE | {
     "CLUSTERDOWN",
     "TRYAGAIN",
     "BUSY",

@@ -46,7 +46,7 @@ class NativeLayout:
                 and fields[4] == b"meta"
             ):
                 return Message(
-                    id=fields[1].decode(),
+                    id=fields[1],
                     name=fields[3].decode(),
                     stream=stream,
                     raw_entry_id=raw_entry_id,

@@ -1,0 +1,87 @@
+"""The pytest plugin: the fixture ``penstock``, and the option ``--penstock-real``.
+
+It is loaded by every pytest run where penstock is installed, so it imports nothing of penstock until it is used.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from penstock.app import App
+    from penstock.testing.harness import AppTester
+
+__all__ = ["penstock", "penstock_app", "penstock_server"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--penstock-real``."""
+    parser.getgroup("penstock").addoption(
+        "--penstock-real",
+        action="store_true",
+        help="run tests that use the penstock fixture on an embedded server instead of in memory",
+    )
+
+
+@pytest.fixture
+def penstock_app() -> "App":
+    """The app under test: override this fixture in your conftest.py."""
+    raise pytest.UsageError(
+        "the penstock fixture does not know your app; write in conftest.py:\n\n"
+        "    @pytest.fixture\n    def penstock_app():\n        from shop import app\n        return app\n"
+    )
+
+
+@pytest.fixture(scope="session")
+def penstock_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    """The URL of the embedded server with ``--penstock-real``, else ``None``."""
+    if not request.config.getoption("--penstock-real"):
+        yield None
+        return
+    from penstock.streams.embedded import use_server
+
+    with use_server(Path(tmp_path_factory.mktemp("penstock"))) as server:
+        yield server.url
+
+
+async def _tester(app: "App", server: str | None) -> "AsyncIterator[AppTester]":
+    from penstock.testing.clock import ManualClock
+    from penstock.testing.harness import AppTester
+
+    if server is None:
+        from penstock.streams.memory import MemoryBroker
+
+        clock = ManualClock()
+        async with AppTester(app, MemoryBroker(clock=clock), clock) as tester:
+            yield tester
+        return
+    from penstock.streams.valkey import ValkeyBroker
+
+    broker = ValkeyBroker(server, namespace=f"test-{uuid.uuid4().hex}")
+    await broker.open()
+    try:
+        async with AppTester(app, broker) as tester:
+            yield tester
+    finally:
+        for stream in await broker.streams():
+            await broker.delete_stream(stream)
+        await broker.close()
+
+
+def _fixture() -> Any:
+    # pytest-asyncio where it is installed; anyio's plugin takes plain async fixtures by itself.
+    try:
+        import pytest_asyncio
+    except ImportError:
+        return pytest.fixture
+    return pytest_asyncio.fixture
+
+
+@_fixture()
+async def penstock(penstock_app: "App", penstock_server: str | None) -> "AsyncIterator[AppTester]":
+    """The app of ``penstock_app`` on streams in memory, with a manual clock; see `penstock.testing.AppTester`."""
+    async for tester in _tester(penstock_app, penstock_server):
+        yield tester

@@ -1,0 +1,102 @@
+"""Servers and brokers for the tests of the Valkey backend."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from penstock.streams.valkey import ValkeyBroker
+from tests.streams.valkey.servers import PRODUCTS, RealServer, redis62_binary, valkey_binary
+
+__all__: list[str] = []
+
+_NUMBERS = itertools.count()
+
+
+class PlainBroker(ValkeyBroker):
+    """The broker as it works without hiredis, or with a redis-py it does not know."""
+
+    _adopting = False
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[RealServer]:
+    """The newest server, shared by all tests of the process."""
+    server = RealServer(valkey_binary(), with_port=True).start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def redis62_server() -> Iterator[RealServer]:
+    """The oldest server that is promised to work, shared by all tests of the process."""
+    server = RealServer(redis62_binary(), with_port=True).start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=PRODUCTS)
+def server(request: pytest.FixtureRequest) -> RealServer:
+    """Both servers, one after the other."""
+    found: RealServer = request.getfixturevalue(f"{request.param}_server")
+    return found
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., RealServer]]:
+    """Starts servers that a test may stop, fill or configure as it likes."""
+    started: list[RealServer] = []
+
+    def start(*settings: str, with_port: bool = False) -> RealServer:
+        started.append(RealServer(valkey_binary(), *settings, with_port=with_port))
+        return started[-1].start()
+
+    yield start
+    for one in started:
+        one.thaw()
+        one.remove()
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace no other test has."""
+    return f"t{os.getpid()}-{next(_NUMBERS)}"
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Callable[..., Any]]:
+    """Opens brokers, and closes them after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def connect(url: str | None = None, *, plain: bool = False, **settings: Any) -> ValkeyBroker:
+            broker = (PlainBroker if plain else ValkeyBroker)(url, **settings)
+            stack.push_async_callback(broker.close)
+            await broker.open()
+            return broker
+
+        yield connect
+
+
+@pytest.fixture(params=["adopted", "plain"])
+def plain(request: pytest.FixtureRequest) -> bool:
+    """Our own protocol on the wire, then redis-py's public calls."""
+    return bool(request.param == "plain")
+
+
+@pytest.fixture
+async def broker(server: RealServer, namespace: str, connect: Callable[..., Any]) -> ValkeyBroker:
+    """An open broker on each server."""
+    opened: ValkeyBroker = await connect(server.url, namespace=namespace)
+    return opened
+
+
+@pytest.fixture
+async def admin(server: RealServer) -> AsyncIterator["redis.asyncio.Redis[bytes]"]:
+    """A plain client, for a look at what is really there."""
+    client = redis.asyncio.Redis(unix_socket_path=server.socket, protocol=2)
+    yield client
+    await client.aclose()
