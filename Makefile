@@ -64,7 +64,7 @@ check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/basedpyright
-	$(BIN)/basedpyright --verifytypes penstock --ignoreexternal | tail -n 12; exit $${PIPESTATUS[0]}
+	$(BIN)/python -m tools.type_completeness
 	$(PYTEST) -n $(WORKERS) --dist worksteal $(HELD)
 
 bench: $(VENV)/.ready-bench
@@ -74,7 +74,7 @@ torture: $(VENV)/.ready
 	PENSTOCK_TORTURE=1 $(PYTEST) -m torture --timeout=3600 $(ARGS)
 
 features: $(VENV)/.ready
-	$(PYTEST) --collect-only --quiet --features-report $(ARGS)
+	@$(PYTEST) --quiet --features-report $(ARGS)
 
 docs: $(VENV)/.ready
 	$(BIN)/python -m tools.api_listing

@@ -35,7 +35,9 @@ def torture() -> bool:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--features-report``, which prints what is proved instead of running anything."""
-    parser.addoption("--features-report", action="store_true", help="print every feature with the tests that cite it")
+    parser.addoption(
+        "--features-report", action="store_true", help="print every feature with the tests that cite it"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -35,7 +35,9 @@ __all__ = ["Block", "PageError", "PageRun", "blocks", "compare", "environment"]
 SHOWN: Final = frozenset({"diff", "html", "ini", "javascript", "lua", "mermaid", "php", "sql", "text"})
 """Languages that are shown and not run."""
 
-_FENCE: Final = re.compile(r"^(?P<indent> *)(?P<ticks>```+)(?P<info>[^`\n]*)\n(?P<text>.*?)^\1(?P=ticks) *$", re.M | re.S)
+_FENCE: Final = re.compile(
+    r"^(?P<indent> *)(?P<ticks>```+)(?P<info>[^`\n]*)\n(?P<text>.*?)^\1(?P=ticks) *$", re.M | re.S
+)
 
 _WORKER: Final = """
 import ast, asyncio, json, os, sys, traceback
@@ -113,7 +115,9 @@ def _lines(text: str) -> list[str]:
 
 def environment(home: Path) -> dict[str, str]:
     """What a page's or an example's programs see: our commands on the path, no settings of the caller, no colours."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "PYTEST_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "PYTEST_"))
+    }
     return kept | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)]),
         "HOME": str(home),
@@ -143,7 +147,9 @@ class PageRun:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._python:
             self._python.kill()
             self._python.communicate()
@@ -151,9 +157,16 @@ class PageRun:
             with suppress(ProcessLookupError):
                 os.killpg(session.pid, signal.SIGKILL)
         for folder in sorted(self._visited):
-            # A page may have brought up the embedded server of its folder; where it has not, this finds nothing to stop.
+            # A page may have brought up the embedded server of its folder; where not, this finds nothing to stop.
             command = ["penstock", "server", "stop"]
-            subprocess.run(command, cwd=folder, env=environment(self.folder), capture_output=True, timeout=30, check=False)
+            subprocess.run(
+                command,
+                cwd=folder,
+                env=environment(self.folder),
+                capture_output=True,
+                timeout=30,
+                check=False,
+            )
 
     def run(self, block: Block) -> None:
         """Do what the block says. Raises `PageError` where it fails, or prints something else than it shows."""
@@ -172,7 +185,9 @@ class PageRun:
             case "console":
                 self._run_console(block)
             case "bash" | "sh":
-                self._run_command(block, f"set -euo pipefail\n{block.text}", int(block.options.get("exit", 0)))
+                self._run_command(
+                    block, f"set -euo pipefail\n{block.text}", int(block.options.get("exit", 0))
+                )
             case "text" if "output" in block.flags:
                 if difference := compare(block.text, self._printed):
                     raise block.error(f"the block above prints something else\n{difference}")
@@ -217,7 +232,7 @@ class PageRun:
         with self._log.open("ab") as log:
             # A session of its own, so that what a command leaves running in the background can be ended with the page.
             session = subprocess.Popen(
-                ["bash", "-c", f'trap \'pwd > "{where}"\' EXIT\n{command}'],
+                ["bash", "-c", f"trap 'pwd > \"{where}\"' EXIT\n{command}"],
                 cwd=self._cwd,
                 env=environment(self.folder),
                 stdin=subprocess.DEVNULL,
@@ -264,7 +279,9 @@ def _check_syntax(block: Block) -> None:
             case "console" | "bash" | "sh":
                 pass
             case language if language not in SHOWN:
-                raise block.error(f"language {language!r} is unknown; shown and not run are {', '.join(sorted(SHOWN))}")
+                raise block.error(
+                    f"language {language!r} is unknown; shown and not run are {', '.join(sorted(SHOWN))}"
+                )
             case _:
                 pass
     except (SyntaxError, ValueError, yaml.YAMLError) as error:

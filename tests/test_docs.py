@@ -9,8 +9,10 @@ from tests.docs_runner import PageError, PageRun, blocks, compare
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-WRITTEN = [*sorted(ROOT.glob("*.md")), *PAGES[1:], *sorted((ROOT / "changes").glob("*.md"))]
-WRITTEN += sorted(path for folder in ("examples", "benchmarks") for path in (ROOT / folder).rglob("*.md"))
+FOLDERS = ("docs", "changes", "examples", "benchmarks", "tests", "src")
+WRITTEN = sorted(
+    [*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))]
+)
 
 HOSTS = frozenset({"127.0.0.1", "localhost", "example.com", "example.org", "HOST"})
 """Hosts a page may name besides those of the projects we build on."""
@@ -87,6 +89,16 @@ def test_every_page_can_be_found_from_the_index() -> None:
     listed = {(index.parent / link.partition("#")[0]).resolve() for index in indexes for link in links(index)}
     assert [named(page) for page in PAGES[1:] if page not in listed] == []
     assert (ROOT / "docs" / "README.md").resolve() in listed, "README.md leads to the documentation"
+
+
+def test_changelog_fragments_say_what_kind_of_change_they_are() -> None:
+    """What `make changelog` would pass over is found here: a file of an unknown kind, or an empty one."""
+    folder = ROOT / "changes"
+    kinds = "security|removed|deprecated|added|changed|fixed"
+    fragments = [path for path in folder.iterdir() if path.name != "README.md"]
+    wrong = [path.name for path in fragments if not re.fullmatch(rf"(\d+|\+[\w-]+)\.({kinds})\.md", path.name)]
+    assert wrong == [], "see changes/README.md"
+    assert [path.name for path in fragments if not path.read_text(encoding="utf-8").strip()] == []
 
 
 GOOD = """

@@ -29,7 +29,7 @@ def drawn() -> Iterator[tuple[str, str]]:
     tree = re.search(r"```text\n(.*?)```", errors.__doc__ or "", re.S)
     assert tree, "the docstring draws the tree"
     for line in tree[1].splitlines():
-        branch, name = re.match(r"([│├└─ ]*)(\w+)", line).groups()  # type: ignore[union-attr]
+        branch, name = re.findall(r"^([│├└─ ]*)(\w+)", line)[0]
         depth = len(branch) // 4
         del above[depth:]
         yield name, above[-1] if above else "Exception"
@@ -53,8 +53,14 @@ def made(cls: type[PenstockError]) -> tuple[PenstockError, dict[str, Any]]:
 def remade(cls: type[PenstockError], facts: dict[str, Any]) -> PenstockError:
     """An error of this class with these facts."""
     parameters = inspect.signature(cls).parameters.values()
-    plain = [facts[parameter.name] for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
-    named = {parameter.name: facts[parameter.name] for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+    plain = [
+        facts[parameter.name] for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY
+    ]
+    named = {
+        parameter.name: facts[parameter.name]
+        for parameter in parameters
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
     return cls(*plain, **named)
 
 
@@ -79,7 +85,9 @@ def test_the_drawn_tree_is_the_tree() -> None:
 def test_every_error_of_the_module_is_exported() -> None:
     """Whatever may be raised can be caught by a name that users may import."""
     classes = {
-        name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, BaseException)
+        name
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and issubclass(value, BaseException)
     }
     assert classes == set(errors.__all__)
 

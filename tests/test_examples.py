@@ -52,6 +52,8 @@ def test_an_example_prints_what_stands_beside_it(folder: Path, tmp_path: Path) -
         )
     finally:
         # An example may leave the embedded server of its folder running, as a first program of a user does.
-        subprocess.run(["penstock", "server", "stop"], cwd=copy, env=there, capture_output=True, timeout=30, check=False)
+        subprocess.run(
+            ["penstock", "server", "stop"], cwd=copy, env=there, capture_output=True, timeout=30, check=False
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     assert compare((folder / "expected.txt").read_text(encoding="utf-8"), done.stdout) == "", done.stderr

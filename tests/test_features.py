@@ -19,8 +19,20 @@ def test_something() -> None:
 
 def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run pytest with our conftest's wiring over the tests in *folder*."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run([*command, str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "tests.conftest",
+        "-p",
+        "no:cacheprovider",
+        *arguments,
+    ]
+    return subprocess.run(
+        [*command, str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_every_cited_row_is_on_the_page() -> None:

@@ -12,7 +12,11 @@ SOURCE = Path(__file__).parent.parent / "src" / "penstock"
 def tree(root: Path, **sources: str) -> Path:
     """A package with one file a keyword; ``streams__abc`` is the module ``streams.abc``."""
     for name, source in sources.items():
-        path = root.joinpath(*name.removeprefix("__").split("__")) if name not in ("__init__", "__main__") else root / name
+        path = (
+            root.joinpath(*name.removeprefix("__").split("__"))
+            if name not in ("__init__", "__main__")
+            else root / name
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_suffix(".py").write_text(source, encoding="utf-8")
     return root

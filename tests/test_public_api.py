@@ -36,7 +36,9 @@ def test_a_module_says_what_it_offers(module: Module) -> None:
 def test_a_package_re_exports_by_name_exactly_what_it_promises(module: Module) -> None:
     """The names a package imports from its own modules are its ``__all__``: nothing by accident, nothing by star."""
     ours = {
-        name for name, (source, _) in module.imported.items() if source.startswith("penstock") and name[0] != "_"
+        name
+        for name, (source, _) in module.imported.items()
+        if source.startswith("penstock") and name[0] != "_"
     }
     made_here = {name for name in module.definitions if name[0] != "_"}
     assert "*" not in ours
@@ -46,7 +48,8 @@ def test_a_package_re_exports_by_name_exactly_what_it_promises(module: Module) -
 @pytest.mark.parametrize("module", [module for module in PROMISING if module.public], ids=named)
 def test_every_exported_name_is_defined_and_documented(module: Module) -> None:
     """A class or function has a docstring, a constant or alias a string below it, at the place that defines it."""
-    missing, bare = [], []
+    missing: list[str] = []
+    bare: list[str] = []
     for name in module.exported or ():
         place = origin(name, module, KNOWN)
         if place is None:
@@ -72,7 +75,9 @@ def documented(node: ast.stmt) -> bool:
 def test_the_listing_shows_the_api_as_it_is() -> None:
     """A change of the API shows in docs/reference/api.txt in the commit that makes it."""
     assert PAGE.exists(), "run `make docs`"
-    assert PAGE.read_text(encoding="utf-8") == listing(KNOWN), "the public API changed: run `make docs` and look at it"
+    assert PAGE.read_text(encoding="utf-8") == listing(KNOWN), (
+        "the public API changed: run `make docs` and look at it"
+    )
 
 
 def test_the_listing_follows_names_to_where_they_are_defined(tmp_path: Path) -> None:
@@ -82,7 +87,8 @@ def test_the_listing_follows_names_to_where_they_are_defined(tmp_path: Path) -> 
         "pumps/__init__.py": '"""."""\nfrom penstock.pumps._pump import MAX, Pump\n__all__ = ["MAX", "Pump"]\n',
         "pumps/_pump.py": (
             '"""."""\n__all__ = ["MAX", "Pump"]\nMAX: int = 3\n'
-            "class Pump(Base, name='x'):\n    rate: int = 1\n    _held = 0\n    def __init__(self, *, a: int) -> None: ...\n"
+            "class Pump(Base, name='x'):\n    rate: int = 1\n    _held = 0\n"
+            "    def __init__(self, *, a: int) -> None: ...\n"
             "    @property\n    def on(self) -> bool: ...\n    def _off(self) -> None: ...\n"
         ),
     }
@@ -109,7 +115,7 @@ import asyncio, json, logging, os, signal, sys, threading, warnings
 def world():
     return {
         "environment": dict(os.environ),
-        "signals": {name.name: repr(signal.getsignal(name)) for name in signal.valid_signals() if hasattr(name, "name")},
+        "signals": [repr(signal.getsignal(number)) for number in sorted(signal.valid_signals())],
         "root handlers": [repr(handler) for handler in logging.getLogger().handlers],
         "root level": logging.getLogger().level,
         "our handlers": [repr(handler) for handler in logging.getLogger("penstock").handlers],

@@ -1,8 +1,8 @@
 """The public API on one page: every promised name with its signature, read from the source without importing it.
 
-A module is public when no part of its dotted name begins with an underscore; its promise is its ``__all__``. A name that
-another public module defines is listed there once and pointed to from here. `make docs` writes docs/reference/api.txt,
-so that a change of the API shows in the commit that makes it.
+A module is public when no part of its dotted name begins with an underscore; its promise is its ``__all__``. A name
+that another public module defines is listed there once and pointed to from here. `make docs` writes the page, so that
+a change of the API shows in the commit that makes it.
 """
 
 import ast
@@ -114,7 +114,11 @@ def listing(known: dict[str, Module]) -> str:
     for module in public:
         if module.exported:
             lines += ["", module.name]
-            lines += (f"    {line}" for name in sorted(module.exported) for line in _entry(name, module, known, homes))
+            lines += (
+                f"    {line}"
+                for name in sorted(module.exported)
+                for line in _entry(name, module, known, homes)
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -133,7 +137,9 @@ def _entry(name: str, module: Module, known: dict[str, Module], homes: dict[Orig
 def _definition(node: ast.stmt) -> Iterator[str]:
     match node:
         case ast.ClassDef(bases=bases, keywords=keywords):
-            parents = ", ".join([*map(ast.unparse, bases), *(f"{word.arg}={ast.unparse(word.value)}" for word in keywords)])
+            parents = ", ".join(
+                [*map(ast.unparse, bases), *(f"{word.arg}={ast.unparse(word.value)}" for word in keywords)]
+            )
             yield from _decorators(node.decorator_list)
             yield f"class {node.name}({parents})" if parents else f"class {node.name}"
             yield from (f"    {line}" for member in _flat(node.body) for line in _member(member))

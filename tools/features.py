@@ -26,8 +26,8 @@ _END: Final = "<!-- end of the generated part -->\n"
 
 
 def promised(page: str) -> dict[str, str]:
-    """The rows of a feature page: id and promise, in the page's order. Raises `ValueError` for an id that is there twice."""
-    rows = _ROW.findall(page)
+    """The rows of a feature page: id and promise, in order. Raises `ValueError` for an id that is there twice."""
+    rows = _ROW.findall(page.partition(_BEGIN)[0])
     twice = {name for name, _ in rows if sum(name == other for other, _ in rows) > 1}
     if twice:
         raise ValueError(f"rows that appear twice: {', '.join(sorted(twice))}")

@@ -1,8 +1,8 @@
 """The house's table of who may import whom, and the checker that holds a source tree against it.
 
 Imports run downwards only. The unit is a part: a module or a folder directly below the package. What stands inside
-functions or under ``TYPE_CHECKING`` counts for the direction, because it is knowledge all the same; only what runs when a
-module is imported counts for cycles.
+functions or under ``TYPE_CHECKING`` counts for the direction, because it is knowledge all the same; only what runs when
+a module is imported counts for cycles.
 """
 
 import ast
@@ -57,8 +57,10 @@ FOREIGN: Final[Mapping[str, frozenset[str]]] = {
 """Packages of others that only some parts may import."""
 
 WITHOUT_IO: Final = frozenset(
-    "asyncio concurrent hiredis http multiprocessing pathlib psycopg redis rich select selectors shutil signal socket "
-    "sqlalchemy sqlite3 ssl subprocess tempfile threading typer urllib".split()
+    {"asyncio", "concurrent", "multiprocessing", "signal", "subprocess", "threading"}
+    | {"http", "select", "selectors", "socket", "ssl", "urllib"}
+    | {"pathlib", "shutil", "sqlite3", "tempfile"}
+    | {"hiredis", "psycopg", "redis", "rich", "sqlalchemy", "typer"}
 )
 """What the vocabulary does not import."""
 
@@ -109,7 +111,8 @@ def _forbidden(module: _Module) -> Iterator[str]:
 
 def _cycle(modules: Mapping[str, _Module]) -> Iterator[str]:
     graph = {
-        name: {wanted.module for wanted in module.imports if wanted.at_import and wanted.module in modules} - {name}
+        name: {wanted.module for wanted in module.imports if wanted.at_import and wanted.module in modules}
+        - {name}
         for name, module in modules.items()
     }
     try:
@@ -120,7 +123,9 @@ def _cycle(modules: Mapping[str, _Module]) -> Iterator[str]:
 
 def _read(root: Path) -> dict[str, _Module]:
     paths = {_name(path.relative_to(root)): path for path in sorted(root.rglob("*.py"))}
-    return {name: _Module(name, path, tuple(_read_imports(name, path, paths))) for name, path in paths.items()}
+    return {
+        name: _Module(name, path, tuple(_read_imports(name, path, paths))) for name, path in paths.items()
+    }
 
 
 def _name(path: Path) -> str:
@@ -138,7 +143,9 @@ def _read_imports(name: str, path: Path, ours: Collection[str]) -> Iterator[_Imp
                 source = _absolute(package, module, level)
                 # ``from a import b`` means the module a.b where there is one, else a.
                 wanted = (f"{source}.{name.name}" for name in names)
-                yield from (_Import(node.lineno, full if full in ours else source, at_import) for full in wanted)
+                yield from (
+                    _Import(node.lineno, full if full in ours else source, at_import) for full in wanted
+                )
             case ast.Call(
                 func=ast.Name(id="import_module") | ast.Attribute(attr="import_module"),
                 args=[ast.Constant(value=str(module)), *_],

@@ -28,7 +28,7 @@ from penstock.streams.reader import StreamReader, TypedReader
 from penstock.sync import SyncApp
 from penstock.telemetry import Observer
 
-__all__ = ["App"]
+__all__ = ["App", "Selection"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -89,6 +89,18 @@ class App(Router):
             )
             load_configured(self, self._settings)
         return self._settings
+
+    @classmethod
+    def of_settings(cls, settings: Settings) -> Self:
+        """An app that declares nothing and works by *settings* as they are: for tools, which load no code."""
+        app = cls(settings.source or "penstock")
+        app._settings = settings
+        return app
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the default pool is a server of our own in the data folder."""
+        return self._broker is None and self._client is None and self.settings.streams is None
 
     def configure(self, *, file: Path | None = None, **overrides: object) -> None:
         """Give settings that go before all others (the command line's). Only before the first connection."""

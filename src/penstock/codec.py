@@ -4,32 +4,37 @@ A codec builds plain values or types that the reader names itself; nothing in th
 """
 
 import math
+import re
+from collections.abc import Callable
+from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol, cast
 
 import msgspec
 
-from penstock.errors import DecodeError, EncodeError, UnknownContentTypeError
+from penstock.errors import DecodeError, EncodeError, UnknownContentTypeError, UsageError
 
 __all__ = ["BYTES", "JSON", "MESSAGEPACK", "TEXT", "Codec", "codec_for"]
 
-_BIG_INTEGER: Final = 1
-"""The MessagePack extension code under which an integer beyond 64 bits travels, as decimal digits."""
+Read = Callable[[bytes], Any]
 
 
 class Codec(Protocol):
-    """One way to write a body."""
+    """One way to write a body. One of yours may stand wherever ours do (``codec=``)."""
 
     @property
     def content_type(self) -> str:
         """What the envelope calls it."""
+        ...
 
     def encode(self, value: object) -> bytes:
         """The bytes of *value*. Raises `EncodeError`."""
+        ...
 
     def decode(self, data: bytes, type_: Any = Any) -> Any:
         """The value in *data*, as *type_*; ``Any`` gives plain Python values. Raises `DecodeError`."""
+        ...
 
 
 class _Json:
@@ -38,36 +43,40 @@ class _Json:
     content_type = "application/json"
 
     def __init__(self) -> None:
-        self._encode = msgspec.json.Encoder().encode
+        self._encode = msgspec.json.Encoder(enc_hook=_refuse).encode
 
     def encode(self, value: object) -> bytes:
         """The bytes of *value*. Raises `EncodeError`."""
         try:
             data = self._encode(value)
-        except (TypeError, ValueError, OverflowError, RecursionError) as failure:
+        except (TypeError, ValueError, RecursionError) as failure:
             raise EncodeError(self.content_type, str(failure)) from failure
-        # msgspec writes NaN and infinities as null; they can only be where a null is.
-        if b"null" in data and (found := _not_a_number(value)) is not None:
-            raise EncodeError(
-                self.content_type, f"JSON has no {found}; use MessagePack (codec=MESSAGEPACK), or None"
-            )
+        # msgspec writes NaN and infinities as null, so they can only be where there is one.
+        if b"null" in data:
+            refuse_not_finite(value)
         return data
 
     def decode(self, data: bytes, type_: Any = Any) -> Any:
-        """The value in *data*. Raises `DecodeError`."""
+        """The value in *data*. Raises `DecodeError`, and `UsageError` for a type that nothing is read as."""
+        read = _reader(_json_reader, _build_json, type_)
         try:
-            return _json_decoder(type_).decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError) as failure:
-            raise DecodeError(self.content_type, str(failure)) from failure
+            return read(data)
+        except MemoryError:
+            raise
+        except Exception as failure:
+            raise DecodeError(self.content_type, reason_of(failure)) from failure
 
 
 class _MessagePack:
-    """MessagePack. Integers beyond 64 bits travel as an extension of their digits."""
+    """MessagePack. Integers beyond 64 bits travel as extension 1, which holds their decimal digits.
+
+    Other extensions are read as they are, as `msgspec.msgpack.Ext`.
+    """
 
     content_type = "application/msgpack"
 
     def __init__(self) -> None:
-        self._encode = msgspec.msgpack.Encoder().encode
+        self._encode = msgspec.msgpack.Encoder(enc_hook=_write_big).encode
 
     def encode(self, value: object) -> bytes:
         """The bytes of *value*. Raises `EncodeError`."""
@@ -75,22 +84,26 @@ class _MessagePack:
             try:
                 return self._encode(value)
             except OverflowError:
-                return self._encode(_extend_big(msgspec.to_builtins(value, builtin_types=(bytes,))))
-        except (TypeError, ValueError, OverflowError, RecursionError) as failure:
+                plain = msgspec.to_builtins(value, builtin_types=NATIVE, enc_hook=_refuse)
+                return self._encode(_mark_big(plain))
+        except (TypeError, ValueError, RecursionError) as failure:
             raise EncodeError(self.content_type, str(failure)) from failure
 
     def decode(self, data: bytes, type_: Any = Any) -> Any:
-        """The value in *data*. Raises `DecodeError`."""
+        """The value in *data*. Raises `DecodeError`, and `UsageError` for a type that nothing is read as."""
+        read = _reader(_msgpack_reader, _build_msgpack, type_)
         try:
             try:
-                return _msgpack_decoder(type_).decode(data)
+                return read(data)
             except msgspec.ValidationError:
-                if type_ is Any or b"\xc7" not in data and not _has_fixed_ext(data):
+                if type_ is Any or not _MAY_HOLD_BIG.search(data):
                     raise
-                # An integer travelled as an extension, which no type but the plain one takes.
-                return msgspec.convert(_msgpack_decoder(Any).decode(data), type_)
-        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError) as failure:
-            raise DecodeError(self.content_type, str(failure)) from failure
+                # msgspec hands an extension only to places of type Any, so a big integer takes the long way.
+                return msgspec.convert(_msgpack_reader(Any)(data), type_)
+        except MemoryError:
+            raise
+        except Exception as failure:
+            raise DecodeError(self.content_type, reason_of(failure)) from failure
 
 
 class _Text:
@@ -110,7 +123,7 @@ class _Text:
     def decode(self, data: bytes, type_: Any = Any) -> Any:
         """The string in *data*. Raises `DecodeError`."""
         if type_ not in (Any, str):
-            raise DecodeError(self.content_type, f"it carries str, not {type_}")
+            raise DecodeError(self.content_type, f"it carries str, not {_shown(type_)}")
         try:
             return data.decode()
         except UnicodeDecodeError as failure:
@@ -124,26 +137,153 @@ class _Bytes:
 
     def encode(self, value: object) -> bytes:
         """The bytes of *value*. Raises `EncodeError`."""
-        if not isinstance(value, bytes | bytearray | memoryview):
+        if isinstance(value, bytes):
+            return value
+        if not isinstance(value, bytearray | memoryview):
             raise EncodeError(self.content_type, f"it carries bytes, not {type(value).__name__}")
-        return bytes(value)
+        return bytes(cast("bytearray | memoryview[int]", value))
 
     def decode(self, data: bytes, type_: Any = Any) -> Any:
         """*data* itself. Raises `DecodeError`."""
         if type_ not in (Any, bytes):
-            raise DecodeError(self.content_type, f"it carries bytes, not {type_}")
+            raise DecodeError(self.content_type, f"it carries bytes, not {_shown(type_)}")
         return data
 
 
+# -- what msgspec does not do by itself ---------------------------------------------------------------------------
+
+_BIG_INTEGER: Final = 1
+"""The MessagePack extension code of an integer beyond 64 bits."""
+_DIGITS = re.compile(rb"-?[0-9]{1,4300}")
+"""As long as Python (``sys.set_int_max_str_digits``) and msgspec's JSON read an integer."""
+_MAY_HOLD_BIG = re.compile(rb"[\xc7\xc8]")
+"""How an extension of the length of such digits begins (ext 8 and ext 16)."""
+NATIVE: Final = (bytes, bytearray, memoryview, datetime)
+"""What MessagePack has and JSON has not."""
+_NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
+"""How NaN and infinities begin in MessagePack: a 64-bit float whose exponent is all ones."""
+
+
+class _Big:
+    """An integer beyond 64 bits on its way to MessagePack; unlike an ``Ext`` it can be the key of a dict."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+def _mark_big(value: Any) -> Any:
+    if isinstance(value, dict):
+        mapping = cast("dict[object, Any]", value)
+        return {_mark_big(key): _mark_big(item) for key, item in mapping.items()}
+    if isinstance(value, list | tuple):
+        items = cast("list[Any]", value)
+        return type(items)(_mark_big(item) for item in items)
+    return _Big(value) if isinstance(value, int) and not -(2**63) <= value < 2**64 else value
+
+
+def _write_big(value: object) -> msgspec.msgpack.Ext:
+    if not isinstance(value, _Big):
+        _refuse(value)
+    return msgspec.msgpack.Ext(_BIG_INTEGER, str(value.value).encode())
+
+
+def _read_extension(code: int, data: memoryview) -> object:
+    held = bytes(data)
+    if code != _BIG_INTEGER:
+        return msgspec.msgpack.Ext(code, held)
+    if not _DIGITS.fullmatch(held):
+        raise ValueError(f"extension {code} holds no integer")
+    return int(held)
+
+
+def _refuse(value: object) -> NoReturn:
+    raise TypeError(
+        f"{type(value).__qualname__} is unknown to it; make it plain values, a dataclass or a msgspec struct first"
+    )
+
+
+def refuse_not_finite(value: object) -> None:
+    """Raise `EncodeError` for a NaN or an infinity in *value*, which JSON encoders write as null."""
+    try:
+        may_be = _NOT_FINITE.search(msgspec.msgpack.encode(value)) is not None
+    except (OverflowError, TypeError, ValueError):
+        may_be = True  # something JSON takes and MessagePack does not: look without its help
+    if may_be and (found := _first_not_finite(value)) is not None:
+        reason = f"JSON has no {found}; send None, or write the event as MessagePack (codec=MESSAGEPACK)"
+        raise EncodeError(JSON.content_type, reason)
+
+
+def _first_not_finite(value: object) -> str | None:
+    """The first NaN or infinity in *value* with its place."""
+    waiting: list[tuple[str, Any]] = [("$", msgspec.to_builtins(value, enc_hook=str))]
+    while waiting:
+        place, item = waiting.pop()
+        if isinstance(item, float) and not math.isfinite(item):
+            return f"{'NaN' if math.isnan(item) else 'infinity'} (at `{place}`)"
+        if isinstance(item, dict):
+            mapping = cast("dict[object, Any]", item)
+            waiting.extend((f"{place}.{key}", mapping[key]) for key in reversed(mapping))
+        elif isinstance(item, list | tuple):
+            items = cast("list[Any]", item)
+            waiting.extend((f"{place}[{at}]", items[at]) for at in reversed(range(len(items))))
+    return None
+
+
+def reason_of(failure: Exception) -> str:
+    """What went wrong, in one line; the kind of error in front where its text needs it."""
+    speaks = isinstance(failure, msgspec.MsgspecError | ValueError)
+    return str(failure) if speaks else f"{type(failure).__name__}: {failure}"
+
+
+# -- decoders, one a type -----------------------------------------------------------------------------------------
+
+
+def _build_json(type_: Any) -> Read:
+    return msgspec.json.Decoder(type_).decode
+
+
+def _build_msgpack(type_: Any) -> Read:
+    return msgspec.msgpack.Decoder(type_, ext_hook=_read_extension).decode
+
+
+_json_reader = lru_cache(maxsize=1024)(_build_json)
+_msgpack_reader = lru_cache(maxsize=1024)(_build_msgpack)
+
+
+def _reader(remembered: Callable[[Any], Read], build: Callable[[Any], Read], type_: Any) -> Read:
+    try:
+        try:
+            return remembered(type_)
+        except TypeError:  # perhaps only nothing to remember it by, as Annotated with a dict
+            return build(type_)
+    except (TypeError, NameError) as failure:
+        raise UsageError(f"nothing can be read as {_shown(type_)}: {failure}") from failure
+
+
+def _shown(type_: Any) -> str:
+    return type_.__qualname__ if isinstance(type_, type) else str(type_)
+
+
+# -- the codecs there are -----------------------------------------------------------------------------------------
+
 JSON: Final[Codec] = _Json()
+"""JSON, the default. Integers of any size; NaN and infinities are refused, for JSON has none."""
 MESSAGEPACK: Final[Codec] = _MessagePack()
+"""MessagePack: smaller, with bytes, times and every float as they are; integers beyond 64 bits as an extension."""
 TEXT: Final[Codec] = _Text()
+"""A single string, UTF-8."""
 BYTES: Final[Codec] = _Bytes()
+"""Bytes that nobody looks into."""
+
 _BY_TYPE: Final = MappingProxyType({codec.content_type: codec for codec in (JSON, MESSAGEPACK, TEXT, BYTES)})
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE)
+_UTF_8: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
 def codec_for(content_type: str) -> Codec:
-    """The codec a content type names; parameters such as ``; charset=utf-8`` do not matter.
+    """The codec a content type names. Parameters do not matter, except a charset that is not UTF-8.
 
     Raises:
         UnknownContentTypeError: None of ours.
@@ -151,52 +291,7 @@ def codec_for(content_type: str) -> Codec:
     codec = _BY_TYPE.get(content_type)
     if codec is None:
         codec = _BY_TYPE.get(content_type.partition(";")[0].strip().lower())
-    if codec is None:
-        raise UnknownContentTypeError(content_type, tuple(_BY_TYPE))
+        charset = _CHARSET.search(content_type)
+        if codec is None or (charset is not None and charset[1].lower() not in _UTF_8):
+            raise UnknownContentTypeError(content_type, tuple(_BY_TYPE))
     return codec
-
-
-@lru_cache(maxsize=1024)
-def _json_decoder(type_: Any) -> "msgspec.json.Decoder[Any]":
-    return msgspec.json.Decoder(type_)
-
-
-@lru_cache(maxsize=1024)
-def _msgpack_decoder(type_: Any) -> "msgspec.msgpack.Decoder[Any]":
-    return msgspec.msgpack.Decoder(type_, ext_hook=_read_extension)
-
-
-def _read_extension(code: int, data: memoryview) -> object:
-    digits = bytes(data)
-    if code != _BIG_INTEGER or len(digits) > 4000:
-        raise msgspec.ValidationError(f"extension {code} is not known")
-    return int(digits)
-
-
-def _has_fixed_ext(data: bytes) -> bool:
-    return any(marker in data for marker in (b"\xd4", b"\xd5", b"\xd6", b"\xd7", b"\xd8", b"\xc8", b"\xc9"))
-
-
-def _extend_big(value: Any) -> Any:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        return msgspec.msgpack.Ext(_BIG_INTEGER, str(value).encode())
-    if isinstance(value, dict):
-        return {_extend_big(key): _extend_big(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_extend_big(item) for item in value]
-    return value
-
-
-def _not_a_number(value: object) -> str | None:
-    """The first NaN or infinity in *value*, as text."""
-    if isinstance(value, float):
-        return None if math.isfinite(value) else ("NaN" if math.isnan(value) else "infinity")
-    if not isinstance(value, dict | list | tuple | set | frozenset):
-        if value is None or isinstance(value, str | bytes | int):
-            return None
-        value = msgspec.to_builtins(value)
-        return _not_a_number(value) if isinstance(value, float | dict | list) else None
-    items = value.values() if isinstance(value, dict) else value
-    return next((found for item in items if (found := _not_a_number(item)) is not None), None)

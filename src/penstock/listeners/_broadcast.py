@@ -153,13 +153,13 @@ class BroadcastWorker:
         if isinstance(verdict, Failed):
             self.counts.failed += 1
             for failure, error in zip(verdict.failures, verdict.errors, strict=True):
-                log_failure("(none)", message.stream, str(message.entry_id), failure, error)
+                log_failure("(none)", message.stream, str(message.entry_id), message.name, failure, error)
                 if self._observer is not None:
                     self._observer.failed("(none)", message.stream, failure.listener, error, 1)
 
     def _tell_undecodable(self, failure: UndecodableEntryError) -> None:
         recorded = failure_of("*", failure, None, cause="undecodable")
-        log_failure("(none)", failure.stream, failure.entry_id, recorded, failure)
+        log_failure("(none)", failure.stream, failure.entry_id, "", recorded, failure)
 
 
 async def _nothing_to_acknowledge(_: Message) -> bool:

@@ -164,7 +164,8 @@ class Intake:
                 session.consumer,
                 session.streams,
                 count=count,
-                block=None if not self.caught_up.is_set() else _BLOCK,
+                # A read that waits would also keep the answer to its acknowledgements waiting.
+                block=_BLOCK if self.caught_up.is_set() and not done else None,
                 acknowledge=done,
             )
         except BaseException:

@@ -151,7 +151,7 @@ class Lanes:
             return
         found = session.handling.routes.of(message.name)
         if not found.routes:
-            await settling.settle(stream, entry, self._unhandled(message), alone=alone)
+            await settling.settle(stream, entry, self._unhandled(message), name=message.name, alone=alone)
             return
         if found.batches:
             await self._handle_together(stream, entry, message, found.routes, alone=alone)
@@ -161,7 +161,7 @@ class Lanes:
             if session.hand.has(stream, entry[0]):
                 session.hand.finish(stream, entry[0])
         else:
-            await settling.settle(stream, entry, verdict, alone=alone)
+            await settling.settle(stream, entry, verdict, name=message.name, alone=alone)
 
     async def _acknowledge(self, message: Message) -> bool:
         return await self._settling.acknowledge_now(message.stream, message.raw_entry_id)
@@ -199,7 +199,7 @@ class Lanes:
                     errors[number].append((route, outcome))
         for number, each in enumerate(entries):
             verdict = session.handling.judge(errors[number], messages[number].attempt)
-            await self._settling.settle(stream, each, verdict, alone=alone)
+            await self._settling.settle(stream, each, verdict, name=message.name, alone=alone)
 
     async def _gather(self, stream: str, name: str, most: int, wait: float) -> list[tuple[RawEntry, Message]]:
         """More entries of the same stream and name from the buffer, waiting a while for them to come."""

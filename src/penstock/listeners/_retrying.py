@@ -56,7 +56,7 @@ class RetryRunner:
             gone = ConfigurationError(
                 "the entry had vanished from its stream: there is no payload to run again"
             )
-            return await self._fail(claim, failure_of(key.listener, gone, None, cause="vanished"), gone)
+            return await self._fail(claim, "", failure_of(key.listener, gone, None, cause="vanished"), gone)
         try:
             message = self.layout.read(key.stream, bytes(key.entry_id), claim.fields)
         except UndecodableEntryError as failure:
@@ -71,7 +71,7 @@ class RetryRunner:
             missing = ConfigurationError(
                 f"group {key.group!r} has no listener {key.listener!r} for {message.name!r} in this app"
             )
-            return await self._fail(claim, failure_of(key.listener, missing, None), missing)
+            return await self._fail(claim, "", failure_of(key.listener, missing, None), missing)
         return await self._run_one(claim, message, route)
 
     async def _run_one(self, claim: RetryClaim, message: Message, route: Route) -> bool:
@@ -87,7 +87,7 @@ class RetryRunner:
                 await self.settle(lambda: self.failures.return_retry(claim))
                 return False
             case Record(after):
-                return await self._fail(claim, failure_of(claim.key.listener, outcome, after), outcome)
+                return await self._fail(claim, message.name, failure_of(claim.key.listener, outcome, after), outcome)
 
     async def _run_all(self, claim: RetryClaim, message: Message) -> bool:
         """A record about the whole message: every listener runs; those that fail get records of their own."""
@@ -100,7 +100,7 @@ class RetryRunner:
         if not routes:
             missing = ConfigurationError(f"group {claim.key.group!r} has no listener for {message.name!r}")
             return await self._fail(
-                claim, failure_of(_WHOLE_MESSAGE, missing, None, cause="unhandled"), missing
+                claim, message.name, failure_of(_WHOLE_MESSAGE, missing, None, cause="unhandled"), missing
             )
         match self.handling.judge(errors, claim.attempts):
             case Kept():
@@ -109,7 +109,7 @@ class RetryRunner:
             case Failed(failures, causes):
                 await self.settle(lambda: self.failures.split_retry(claim, failures))
                 for failure, cause in zip(failures, causes, strict=True):
-                    self._tell(claim.key, failure, cause, claim.attempts)
+                    self._tell(claim, message.name, failure, cause)
                 return False
         await self.settle(lambda: self.failures.split_retry(claim, []))
         return True
@@ -120,15 +120,16 @@ class RetryRunner:
             return outcome
         return await self.handling.handle_one(message, route, _acknowledged_by_record)
 
-    async def _fail(self, claim: RetryClaim, failure: ListenerFailure, error: BaseException) -> bool:
+    async def _fail(self, claim: RetryClaim, name: str, failure: ListenerFailure, error: BaseException) -> bool:
         if await self.settle(lambda: self.failures.fail_retry(claim, failure)) is Settled.DONE:
-            self._tell(claim.key, failure, error, claim.attempts)
+            self._tell(claim, name, failure, error)
         return False
 
-    def _tell(self, key: FailureKey, failure: ListenerFailure, error: BaseException, attempt: int) -> None:
-        log_failure(key.group, key.stream, str(key.entry_id), failure, error)
+    def _tell(self, claim: RetryClaim, name: str, failure: ListenerFailure, error: BaseException) -> None:
+        key = claim.key
+        log_failure(key.group, key.stream, str(key.entry_id), name, failure, error)
         if self.observer is not None:
-            self.observer.failed(key.group, key.stream, failure.listener, error, attempt)
+            self.observer.failed(key.group, key.stream, failure.listener, error, claim.attempts)
 
 
 async def _acknowledged_by_record(_: Message) -> bool:

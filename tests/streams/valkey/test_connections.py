@@ -134,7 +134,9 @@ async def test_a_user_with_what_the_documentation_asks_for_can_do_all(
     assert broker.capabilities.version >= (6, 2, 0)
 
 
-async def test_a_missing_permission_names_the_command_and_the_user(start_server: Start, connect: Connect) -> None:
+async def test_a_missing_permission_names_the_command_and_the_user(
+    start_server: Start, connect: Connect
+) -> None:
     """So that an administrator knows what to allow; the password is not shown."""
     server = start_server("--user", *f"shop on >secret {ALLOWED} -xadd".split(), with_port=True)
     broker = await connect(f"redis://shop:secret@127.0.0.1:{server.port}", namespace="shop")
@@ -154,7 +156,7 @@ async def test_the_client_one_brings_is_the_only_source_of_connections(
 ) -> None:
     """Its pool counts all of them, gets all of them back, and still works afterwards."""
     server = start_server()
-    client = redis.asyncio.Redis(unix_socket_path=server.socket, max_connections=10)
+    client = redis.asyncio.Redis(unix_socket_path=server.socket, max_connections=10, socket_timeout=7)
     broker = await connect(client=client, plain=plain)
     await use_everything(broker)
     pool: Any = client.connection_pool
@@ -163,6 +165,7 @@ async def test_the_client_one_brings_is_the_only_source_of_connections(
     assert len(await client.client_list()) == held + 1
     await broker.close()
     assert not pool._in_use_connections
+    assert {connection.socket_timeout for connection in pool._available_connections} == {7}
     assert await client.ping()
     await broker.open()
     assert await broker.length("orders") == 1
@@ -186,7 +189,9 @@ async def test_a_client_of_either_protocol_may_be_brought(
     await client.aclose()
 
 
-async def test_clients_that_cannot_work_are_refused_with_what_to_bring_instead(valkey_server: RealServer) -> None:
+async def test_clients_that_cannot_work_are_refused_with_what_to_bring_instead(
+    valkey_server: RealServer,
+) -> None:
     """Before anything is sent."""
     path = valkey_server.socket
     blocking = redis.asyncio.BlockingConnectionPool(max_connections=2)
@@ -236,11 +241,17 @@ async def test_two_namespaces_on_one_server_see_nothing_of_each_other(
     await one.hold_name("billing", "ann", token="t", description="d", life=timedelta(minutes=1))
     holder = await other.hold_name("billing", "ann", token="u", description="d", life=timedelta(minutes=1))
     assert holder.token == "u"
-    keys = [key for key in await admin.keys(f"{namespace}*") if not key.startswith((f"{namespace}a:".encode(), f"{namespace}b:".encode()))]
+    keys = [
+        key
+        for key in await admin.keys(f"{namespace}*")
+        if not key.startswith((f"{namespace}a:".encode(), f"{namespace}b:".encode()))
+    ]
     assert keys == []
 
 
-async def test_closing_finishes_what_was_sent(server: RealServer, namespace: str, connect: Connect, plain: bool) -> None:
+async def test_closing_finishes_what_was_sent(
+    server: RealServer, namespace: str, connect: Connect, plain: bool
+) -> None:
     """A publish under way when the application stops is answered; the broker can be opened again."""
     broker = await connect(server.url, namespace=namespace, plain=plain)
     await broker.append(NewEntry("orders", [b"n", b"0"]))
@@ -251,6 +262,8 @@ async def test_closing_finishes_what_was_sent(server: RealServer, namespace: str
     await broker.close()
     with pytest.raises(BrokerUnavailableError, match="open the broker first"):
         _ = broker.capabilities
+    with pytest.raises(BrokerUnavailableError, match="not open"):
+        await broker.length("orders")
     await broker.open()
     await broker.open()
     assert await broker.length("orders") == 51
@@ -306,11 +319,11 @@ async def test_a_publisher_faster_than_its_connection_waits_for_room(
         tasks = [asyncio.create_task(broker.append(NewEntry("orders", [b"n", body]))) for _ in range(40)]
         while not wire.crowded:
             await asyncio.sleep(0)
-        for number in range(20):
+        for _ in range(20):
             tasks.append(asyncio.create_task(broker.append(NewEntry("orders", [b"n", body]))))
             for _ in range(5):
                 await asyncio.sleep(0)
-        held = wire._transport.get_write_buffer_size() + wire._gathered_bytes
+        held = wire._transport.get_write_buffer_size() + sum(map(len, wire._gathered))
         assert held < 41 * 500_000
     finally:
         valkey_server.thaw()
@@ -319,7 +332,7 @@ async def test_a_publisher_faster_than_its_connection_waits_for_room(
 
 
 def test_it_works_on_uvloop(valkey_server: RealServer, namespace: str, plain: bool) -> None:
-    """uvloop is never required; with it, connections are adopted as well."""
+    """It is never required; with it, connections are adopted as well."""
     import uvloop
 
     async def main() -> None:

@@ -1,5 +1,6 @@
 """Adding entries: one at a time from many tasks, or many in one write, and what became of each."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
@@ -7,6 +8,7 @@ from penstock.errors import (
     BrokerError,
     BrokerUnavailableError,
     EntryIdTooSmallError,
+    PenstockError,
     PublishError,
     StreamFullError,
     UsageError,
@@ -21,10 +23,11 @@ from penstock.streams.abc import AppendOutcome, Cap, Condition, NewEntry, RawId
 
 __all__ = ["Appends"]
 
-_CHUNK_BYTES: Final = 256 * 1024
+_CHUNK_BYTES: Final = 32 * 1024
 """What is packed before it is sent: small enough for the server to work on it while the next is being packed."""
 _WRITTEN: Final = Condition.WRITTEN
-_Chunk: TypeAlias = tuple[Sequence[NewEntry], Replies | BrokerError]
+_Chunk: TypeAlias = tuple[Sequence[NewEntry], Replies | PenstockError | None]
+"""Entries of one write, with the replies to come, or why there was none."""
 
 
 class Appends:
@@ -35,11 +38,15 @@ class Appends:
     async def append(self, entry: NewEntry) -> RawId:
         """Add one entry and answer its id."""
         server = self._server
+        key = server.known.get(entry.stream)
+        if key is None or entry.entry_id is not None or entry.cap is not None or entry.dedupe is not None:
+            command = self._command(entry)
+        else:
+            command = pack((b"XADD", key, b"*", *entry.fields))
         wire = server.appends.wire
-        command = self._command(entry)
         if wire is None or wire.crowded:
             wire = await server.appends.ready()
-        if entry.stream not in server.known:
+        if key is None:
             server.remember(entry.stream, wire)
         try:
             reply = await wire.send(command)
@@ -59,16 +66,27 @@ class Appends:
         chunks: list[_Chunk] = []
         packed: list[bytes] = []
         first = size = 0
-        command_of = self._command
-        for number, entry in enumerate(entries, 1):
-            command = command_of(entry)
+        scripted = False
+        key_of = self._server.keys.stream
+        for number, entry in enumerate(entries):
+            try:
+                if entry.cap is None and entry.dedupe is None and entry.entry_id is None:
+                    command = pack((b"XADD", key_of(entry.stream), b"*", *entry.fields))
+                else:
+                    command = self._command(entry)
+                    scripted = scripted or entry.cap is not None or entry.dedupe is not None
+            except UsageError as error:
+                chunks += [await self._send(entries[first:number], packed, scripted), ([entry], error)]
+                packed, first, size, scripted = [], number + 1, 0, False
+                continue
             packed.append(command)
             size += len(command)
             if size >= _CHUNK_BYTES:
-                chunks.append(await self._send(entries[first:number], packed))
-                packed, first, size = [], number, 0
-        if packed:
-            chunks.append(await self._send(entries[first:], packed))
+                chunks.append(await self._send(entries[first : number + 1], packed, scripted))
+                packed, first, size, scripted = [], number + 1, 0, False
+                # The loop sends it, and others have their turn, while the rest is being packed.
+                await asyncio.sleep(0)
+        chunks.append(await self._send(entries[first:], packed, scripted))
         outcomes: list[AppendOutcome] = []
         for chunk in chunks:
             outcomes += await self._outcomes(*chunk)
@@ -76,23 +94,27 @@ class Appends:
 
     # -- helpers ------------------------------------------------------------------------------------------------
 
-    async def _send(self, entries: Sequence[NewEntry], packed: list[bytes]) -> _Chunk:
+    async def _send(self, entries: Sequence[NewEntry], packed: list[bytes], scripted: bool) -> _Chunk:
         server = self._server
+        if not packed:
+            return entries, None
         try:
             wire = await server.appends.ready()
         except BrokerError as error:
             return entries, error
-        for stream in {entry.stream for entry in entries} - server.known:
+        for stream in {entry.stream for entry in entries} - server.known.keys():
             server.remember(stream, wire)
-        if any(entry.cap or entry.dedupe for entry in entries):
+        if scripted:
             # Loaded along with those who use it, in one write: no entry overtakes one whose script was not known.
             packed.insert(0, pack(server.load(script("append"))))
         return entries, wire.send_many(b"".join(packed), len(packed))
 
     async def _outcomes(
-        self, entries: Sequence[NewEntry], sent: Replies | BrokerError
+        self, entries: Sequence[NewEntry], sent: Replies | PenstockError | None
     ) -> list[AppendOutcome]:
-        if isinstance(sent, BrokerError):
+        if sent is None:
+            return []
+        if isinstance(sent, PenstockError):
             return [AppendOutcome(Condition.NOT_WRITTEN, None, sent)] * len(entries)
         missing: AppendOutcome | None = None
         try:

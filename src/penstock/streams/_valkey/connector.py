@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from inspect import Parameter, signature
 from typing import Any, Final
 
 from redis import exceptions
@@ -79,6 +80,8 @@ class Connector:
         self.server, self.user, self.answer_timeout_s = server, user, answer_timeout.total_seconds()
         self._pool, self._connect_timeout_s = pool, connect_timeout.total_seconds()
         self._reconnect, self._observer, self._adopting = reconnect, observer, adopting
+        self.closed = True
+        """Nobody gets a connection: the broker is not open."""
         self._one_at_a_time = asyncio.Lock()
         self._failures = 0
         self._try_at = 0.0
@@ -94,6 +97,8 @@ class Connector:
 
     async def connect(self, on_lost: Callable[[BaseException], None]) -> Wire:
         """A new wire, as often as it takes under the policy. Raises `BrokerUnavailableError`, `BrokerRefusedError`."""
+        if self.closed:
+            raise BrokerUnavailableError(f"the broker for {self.server} is not open; open it first")
         given_up = self._given_up
         loop = asyncio.get_running_loop()
         async with self._one_at_a_time:
@@ -154,7 +159,7 @@ class Connector:
     async def _connect(self, on_lost: Callable[[BaseException], None]) -> Wire:
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                connection = await self._pool.get_connection()
+                connection = await self._get_connection()
                 try:
                     return await self._take_over(connection, on_lost)
                 except BaseException:
@@ -165,6 +170,12 @@ class Connector:
             raise BrokerUnavailableError(late) from error
         except (OSError, exceptions.RedisError) as error:
             raise self._why_not(error) from error
+
+    async def _get_connection(self) -> Any:
+        get: Callable[..., Any] = self._pool.get_connection
+        # redis-py before 5.3 asks for the name of a command, and makes no use of it.
+        wants_name = signature(get).parameters["command_name"].default is Parameter.empty
+        return await (get("_") if wants_name else get())
 
     def _why_not(self, error: BaseException) -> PenstockError:
         # What redis-py met may be wrapped: on a Unix socket it reads the answer to AUTH while it still connects.
@@ -179,6 +190,8 @@ class Connector:
                     return BrokerRefusedError(f"{self.server} has a certificate we do not trust: {met}")
                 case exceptions.ConnectionError() if "No connection available" in str(met):
                     return self._pool_is_empty()
+                case _:
+                    pass
             met = met.__cause__ or met.__context__
         return BrokerUnavailableError(f"{self.server} cannot be reached: {error}")
 
@@ -234,4 +247,3 @@ class Connector:
             f"the client's pool has no connection left (max_connections={most})",
             "allow it more: penstock keeps three, and one for each reader that waits",
         )
-

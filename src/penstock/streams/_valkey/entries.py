@@ -60,7 +60,7 @@ class Entries:
         line = server.borrow() if block else server.looks
         try:
             wire = await line.ready()
-            for stream in positions.keys() - server.known:
+            for stream in positions.keys() - server.known.keys():
                 server.remember(stream, wire)
             wire.allow(block.total_seconds() if block else 0)
             reply = await wire.send(command)
@@ -73,7 +73,7 @@ class Entries:
             if block:
                 server.give_back(line)
         if isinstance(reply, ReplyError):
-            raise server.error(reply, "XREAD", next(iter(positions)))
+            raise server.error(reply, "XREAD", next(iter(positions)), key=b", ".join(names))
         return [(names[key], entries) for key, entries in reply or ()]
 
     async def resolve(self, stream: str, start: Start) -> RawId:
@@ -108,7 +108,7 @@ class Entries:
                 server.settles, "delete_stream", (key,), (base,), stream=stream
             )
             existed = existed or bool(was_there)
-        server.known.discard(stream)
+        server.known.pop(stream, None)
         await server.try_ask(server.settles, b"SREM", server.keys.streams, stream)
         return existed
 

@@ -33,7 +33,7 @@ _CLUSTER: Final = frozenset({"MOVED", "ASK", "CROSSSLOT"})
 _WRAPPED: Final = re.compile(
     r"^ERR Error running script .*?@user_script:\s*[0-9]+: (?:@user_script: [0-9]+: )?-?(.*)$", re.S
 )
-_SCRIPT_TRAILER: Final = re.compile(r" script: [0-9a-f]{40}, on @user_script:[0-9]+\.?$")
+_SCRIPT_TRAILER: Final = re.compile(r" script: (?:[0-9a-f]{40}, )?on @user_script:[0-9]+\.?$")
 
 
 class ReplyError(Exception):

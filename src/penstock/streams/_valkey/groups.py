@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from penstock.errors import BrokerUnavailableError, UnknownGroupError
+from penstock.errors import PenstockError, UnknownGroupError
 from penstock.position import EntryId, Start
 from penstock.streams._valkey.errors import ReplyError
 from penstock.streams._valkey.packing import pack
 from penstock.streams._valkey.server import Server
 from penstock.streams._valkey.values import milliseconds, pages, start_position
-from penstock.streams.abc import Claimed, GroupRead, Holder, RawEntry, RawId
+from penstock.streams.abc import Claimed, GroupRead, Holder, RawEntry, RawId, Settled
 
 __all__ = ["Groups"]
 
@@ -24,8 +24,6 @@ class Groups:
     """The part of `ValkeyBroker` that works for consumers."""
 
     _server: Server
-    _alone: dict[tuple[str, str], set[RawId]]
-    """Entries that this process began to handle alone: their counts are forgotten with the acknowledgement."""
 
     # -- reading and acknowledging ------------------------------------------------------------------------------
 
@@ -44,11 +42,11 @@ class Groups:
         line = server.reader(group, consumer)
         names = {server.keys.stream(stream): stream for stream in streams}
         packed: list[bytes] = []
-        acknowledging: list[str | None] = []
+        acknowledging: list[str] = []
         for stream, entry_ids in (acknowledge or {}).items():
-            for command in self._acknowledgements(stream, group, entry_ids):
-                packed.append(pack(command))
-                acknowledging.append(stream if command[0] == b"XACK" else None)
+            for page in pages(entry_ids, _IDS_A_COMMAND):
+                packed.append(pack((b"XACK", server.keys.stream(stream), group, *page)))
+                acknowledging.append(stream)
         packed.append(pack(_read_command(group, consumer, count, block, names)))
         async with line.lock:
             try:
@@ -63,11 +61,10 @@ class Groups:
                 line.drop("a group read was cancelled")
                 raise
         acknowledged: dict[str, int] = {}
-        for acknowledged_stream, reply in zip(acknowledging, replies, strict=False):
+        for stream, reply in zip(acknowledging, replies, strict=False):
             if isinstance(reply, ReplyError):
-                raise server.error(reply, "XACK", acknowledged_stream or "", group)
-            if acknowledged_stream is not None:
-                acknowledged[acknowledged_stream] = acknowledged.get(acknowledged_stream, 0) + reply
+                raise server.error(reply, "XACK", stream, group, server.keys.stream(stream))
+            acknowledged[stream] = acknowledged.get(stream, 0) + reply
         reply = replies[-1]
         if isinstance(reply, ReplyError):
             raise self._read_error(reply, group, names)
@@ -82,7 +79,7 @@ class Groups:
             return
         try:
             await server.try_ask(server.settles, b"CLIENT", b"UNBLOCK", wire.client_id)
-        except BrokerUnavailableError:
+        except PenstockError:
             # With the server away, the waiting read ends by itself.
             return
 
@@ -104,11 +101,11 @@ class Groups:
     async def acknowledge(self, stream: str, group: str, entry_ids: Sequence[RawId]) -> int:
         """Settle entries as handled; how many were pending. Works at the server's memory limit too."""
         server, settled = self._server, 0
-        commands = self._acknowledgements(stream, group, entry_ids)
-        for command, reply in zip(commands, await server.ask_all(server.settles, commands), strict=True):
-            if isinstance(reply, ReplyError):
-                raise server.error(reply, "XACK", stream, group, server.keys.stream(stream))
-            settled += reply if command[0] == b"XACK" else 0
+        key = server.keys.stream(stream)
+        for page in pages(entry_ids, _IDS_A_COMMAND):
+            settled += await server.ask(
+                server.settles, b"XACK", key, group, *page, stream=stream, group=group
+            )
         return settled
 
     async def renew(self, stream: str, group: str, consumer: str, entry_ids: Sequence[RawId]) -> list[RawId]:
@@ -143,15 +140,17 @@ class Groups:
         released = 0
         for page in pages(entry_ids, _IDS_A_SCRIPT):
             released += await self._on_pending("release", stream, group, (group, consumer, *page))
-        self._alone.get((stream, group), set()).difference_update(entry_ids)
         return released
 
     async def begin_alone(self, stream: str, group: str, consumer: str, entry_id: RawId) -> int | None:
         """Count one handling alone of a suspicious entry, before it starts; the count, ``None`` if it is not ours."""
         count: int | None = await self._on_pending("begin_alone", stream, group, (group, consumer, entry_id))
-        if count is not None:
-            self._alone.setdefault((stream, group), set()).add(entry_id)
         return count
+
+    async def acknowledge_alone(self, stream: str, group: str, consumer: str, entry_id: RawId) -> Settled:
+        """Acknowledge an entry that was handled alone and forget its `begin_alone` count; one script, checked first."""
+        done = await self._on_pending("acknowledge_alone", stream, group, (group, consumer, entry_id))
+        return Settled.DONE if done else Settled.NOT_YOURS
 
     async def remove_consumer(self, stream: str, group: str, consumer: str, *, heir: str) -> int:
         """Move everything pending with *consumer* to *heir* (counts and idle times stay), then remove it.
@@ -214,7 +213,6 @@ class Groups:
 
     async def delete_group(self, stream: str, group: str) -> bool:
         """Remove the group with its pending list (failure records stay); whether it was there."""
-        self._alone.pop((stream, group), None)
         return bool(await self._on_pending("delete_group", stream, group, (group,)))
 
     async def move_group(self, stream: str, group: str, start: Start) -> None:
@@ -235,18 +233,6 @@ class Groups:
         server = self._server
         keys = (server.keys.stream(stream), server.keys.beside(stream, "alone", group))
         return await server.run(server.settles, name, keys, arguments, stream=stream, group=group)
-
-    def _acknowledgements(
-        self, stream: str, group: str, entry_ids: Sequence[RawId]
-    ) -> list[tuple[bytes | str | int, ...]]:
-        key = self._server.keys.stream(stream)
-        commands: list[tuple[bytes | str | int, ...]] = [
-            (b"XACK", key, group, *page) for page in pages(entry_ids, _IDS_A_COMMAND)
-        ]
-        if (alone := self._alone.get((stream, group))) and (settled := alone.intersection(entry_ids)):
-            alone -= settled
-            commands.append((b"HDEL", self._server.keys.beside(stream, "alone", group), *settled))
-        return commands
 
     def _read_error(self, reply: ReplyError, group: str, names: Mapping[bytes, str]) -> Exception:
         # The server names the key; a stream or group that goes away under a waiting read is told by UNBLOCKED, too.

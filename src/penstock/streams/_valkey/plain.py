@@ -4,7 +4,6 @@ Used when hiredis is not installed, or when `penstock.streams._valkey.wire.adopt
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -46,7 +45,7 @@ class PlainWire:
         self._connection, self._server, self._on_lost = connection, server, on_lost
         self._timeout_s, self._block_s = answer_timeout_s, 0.0
         # An injected client may have a time-out shorter than a blocking read; ours rules while the connection is ours.
-        connection.socket_timeout = None
+        self._its_timeout, connection.socket_timeout = connection.socket_timeout, None
         self._loop = asyncio.get_running_loop()
         self._unsent: deque[tuple[bytes, Replies]] = deque()
         self._unsent_bytes = 0
@@ -98,6 +97,7 @@ class PlainWire:
         if self._lost is not None:
             return
         self._lost = cause
+        self._connection.socket_timeout = self._its_timeout
         self._pump.cancel()
         self.crowded = False
         self._roomy.set()
@@ -126,7 +126,9 @@ class PlainWire:
                     async with asyncio.timeout(self._timeout_s + self._block_s + len(data) / _GATHER_BYTES):
                         await self._connection.send_packed_command(data, check_health=False)
                     await self._read_all()
-        except (OSError, TimeoutError, exceptions.RedisError) as error:
+        except TimeoutError:
+            self.drop(TimeoutError(f"no answer within {self._timeout_s + self._block_s:g} s"))
+        except (OSError, exceptions.RedisError) as error:
             self.drop(error)
 
     async def _read_all(self) -> None:
@@ -141,7 +143,7 @@ class PlainWire:
     async def _read_one(self) -> Any:
         try:
             async with asyncio.timeout(self._timeout_s + self._block_s):
-                return await self._connection.read_response(disable_decoding=True, timeout=math.inf)
+                return await self._connection.read_response(disable_decoding=True)
         except exceptions.RedisError as error:
             reply = _as_reply_error(error)
             if reply is None or reply.code in LEAVE:
@@ -161,7 +163,11 @@ def _as_reply_error(error: exceptions.RedisError) -> ReplyError | None:
     for kind, code in _CODES:
         if isinstance(error, kind):
             return ReplyError(f"{code} {error}")
-    return ReplyError(str(error)) if isinstance(error, exceptions.ResponseError) else None
+    if not isinstance(error, exceptions.ResponseError):
+        return None
+    text = str(error)
+    # redis-py takes a leading ERR away as well, but leaves the codes it does not know.
+    return ReplyError(text if text.partition(" ")[0].isupper() else f"ERR {text}")
 
 
 def _hand_over(done: "asyncio.Future[list[Any]]", waiter: "asyncio.Future[Any]") -> None:

@@ -39,8 +39,8 @@ class Server:
         self._readers: dict[tuple[str, str], Line] = {}
         self._idle_lines: list[Line] = []
         self._busy_lines: set[Line] = set()
-        self.known: set[str] = set()
-        """Streams that are on the list of streams since less than a minute; for others, call `remember`."""
+        self.known: dict[str, bytes] = {}
+        """Streams that were put on the list of streams less than a minute ago, with their keys; see `remember`."""
         self._reminder: asyncio.TimerHandle | None = None
 
     @property
@@ -48,12 +48,19 @@ class Server:
         """Where the server is, without credentials."""
         return self._connector.server
 
+    async def open(self) -> None:
+        """Connect with one try; from now on lines connect when they are used."""
+        self._connector.closed = False
+        await self.looks.open()
+
     async def close(self) -> None:
         """Finish what was sent, then disconnect everything."""
-        lines = [self.appends, self.settles, self.looks, *self._readers.values(), *self._idle_lines]
-        for line in [*self._readers.values(), *self._busy_lines]:
+        self._connector.closed = True
+        waiting = [*self._readers.values(), *self._busy_lines]
+        for line in waiting:
             # These may wait for entries for long; what they were handed stays pending.
             line.drop("the broker was closed")
+        lines = [self.appends, self.settles, self.looks, *waiting, *self._idle_lines]
         self._readers.clear()
         self._idle_lines.clear()
         await asyncio.gather(*(line.close() for line in lines))
@@ -133,7 +140,8 @@ class Server:
         if isinstance(reply, ReplyError) and reply.code == "NOSCRIPT":
             reply = await self._load_and_run(wire, called, command)
         if isinstance(reply, ReplyError):
-            raise self.error(reply, f"the script {name!r}", stream, group, keys[0] if keys else b"")
+            key = self.keys.stream(stream) if stream else keys[0]
+            raise self.error(reply, f"the script {name!r}", stream, group, key)
         return reply
 
     async def run_all(
@@ -172,7 +180,7 @@ class Server:
         """
         if self._reminder is None:
             self._reminder = asyncio.get_running_loop().call_later(_REMIND_AFTER_S, self._remind)
-        self.known.add(stream)
+        self.known[stream] = self.keys.stream(stream)
         reply = wire.send(pack((b"SADD", self.keys.streams, stream)))
         reply.add_done_callback(lambda done: self._remembered(stream, done))
 
@@ -193,7 +201,7 @@ class Server:
         if done.cancelled():
             return
         if isinstance(error := done.exception(), BrokerUnavailableError):
-            self.known.discard(stream)
+            self.known.pop(stream, None)
         elif isinstance(error or done.result(), ReplyError):
             _LOG.debug(
                 "stream %r could not be put on the list %r: %s", stream, self.keys.streams, done.result()

@@ -15,8 +15,9 @@ from penstock.streams._valkey.errors import LEAVE, ConnectionLostError, ReplyErr
 
 __all__ = ["AdoptedWire", "Replies", "Wire", "adopt"]
 
-_GATHER_BYTES: Final = 256 * 1024
-"""What is gathered for one write; above it, it is written at once, so that a turn's commands stay bounded."""
+_GATHERED: Final = 256
+_LARGE_BYTES: Final = 16 * 1024
+"""So many commands, none larger than that, are gathered for one write; it is not put off further then."""
 _HIGH_WATER_BYTES: Final = 1024 * 1024
 _NOTHING: Final = object()
 _WATCHES_A_TIMEOUT: Final = 8
@@ -84,8 +85,6 @@ class AdoptedWire(asyncio.Protocol):
         self._feed, self._next_reply = reader.feed, reader.gets
         self._waiters: deque[asyncio.Future[Any] | Replies] = deque()
         self._gathered: list[bytes] = []
-        self._gathered_bytes = 0
-        self._unsent = 0
         self._transport: asyncio.Transport
         self._lost: BaseException | None = None
         self._leave: ReplyError | None = None
@@ -109,7 +108,12 @@ class AdoptedWire(asyncio.Protocol):
         # A caller on its own is served at once. When others' answers are still to come, whatever this turn of the
         # loop brings leaves together at its end.
         if self._waiters:
-            self._gather(data)
+            gathered = self._gathered
+            if not gathered:
+                self._loop.call_soon(self._flush)
+            gathered.append(data)
+            if len(data) > _LARGE_BYTES or len(gathered) == _GATHERED:
+                self._flush()
         else:
             self._transport.write(data)
         self._waiters.append(waiter)
@@ -206,20 +210,10 @@ class AdoptedWire(asyncio.Protocol):
 
     # -- helpers ------------------------------------------------------------------------------------------------
 
-    def _gather(self, data: bytes) -> None:
-        if not self._gathered:
-            self._loop.call_soon(self._flush)
-        self._gathered.append(data)
-        self._unsent += 1
-        self._gathered_bytes += len(data)
-        if self._gathered_bytes > _GATHER_BYTES:
-            self._flush()
-
     def _flush(self) -> None:
         if self._gathered and self._lost is None:
             self._transport.write(b"".join(self._gathered) if len(self._gathered) > 1 else self._gathered[0])
             self._gathered.clear()
-            self._unsent = self._gathered_bytes = 0
 
     def _reply_error(self, text: str) -> ReplyError:
         error = ReplyError(text)
@@ -253,7 +247,7 @@ class AdoptedWire(asyncio.Protocol):
         self._lost = cause
         self._watcher.cancel()
         self.resume_writing()
-        sent = len(self._waiters) - self._unsent
+        sent = len(self._waiters) - len(self._gathered)
         late = f"the connection to {self._server} broke before the answer came: {cause}"
         for number, waiter in enumerate(self._waiters):
             future = waiter.done if isinstance(waiter, Replies) else waiter

@@ -4,19 +4,24 @@
 class TestMyBroker(StreamBrokerContract):
     @pytest.fixture
     async def broker(self) -> AsyncIterator[StreamBroker]:
-        ...  # an open broker on an empty namespace of its own
+        async with my_broker(namespace=uuid4().hex) as broker:  # open, and with nothing in it
+            yield broker
 ```
 
-The tests are coroutines: they need pytest-asyncio in its auto mode. Time passes as the ``pass_time`` fixture says, which
-waits for the server's clock unless it is overridden. `penstock.testing.contracts.stateful` holds the random test, which
-needs Hypothesis.
+The tests are coroutines: they need pytest-asyncio in its auto mode. Time passes as the ``pass_time`` fixture says,
+which waits for the server's clock; a backend with a clock of its own overrides it. The random test is in
+`penstock.testing.contracts.stateful`, which needs Hypothesis.
 """
+
+from pkgutil import iter_modules
 
 import pytest
 
-pytest.register_assert_rewrite("penstock.testing.contracts")
+# Before anything of it is imported, so that a failing assert shows both sides.
+pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_modules(__path__)))
 
-from penstock.testing.contracts.broker import StreamBrokerContract  # noqa: E402  after their asserts are to be rewritten
+from penstock.testing.contracts._common import PassTime  # noqa: E402
+from penstock.testing.contracts.broker import StreamBrokerContract  # noqa: E402
 from penstock.testing.contracts.failures import FailureStoreContract  # noqa: E402
 
-__all__ = ["FailureStoreContract", "StreamBrokerContract"]
+__all__ = ["FailureStoreContract", "PassTime", "StreamBrokerContract"]

@@ -31,7 +31,9 @@ class AppendingContract(Contract):
 
     @pytest.mark.covers("READ-1")
     @pytest.mark.parametrize("stream", NAMES)
-    async def test_what_was_appended_is_there_under_the_answered_id(self, broker: StreamBroker, stream: str) -> None:
+    async def test_what_was_appended_is_there_under_the_answered_id(
+        self, broker: StreamBroker, stream: str
+    ) -> None:
         """The answer is the entry's id, whatever the stream is called."""
         entry_id = await broker.append(entry(stream, b"a", b"1"))
 
@@ -49,7 +51,7 @@ class AppendingContract(Contract):
         entries = numbered("orders", 100)
         answered = await asyncio.gather(*map(broker.append, entries))
 
-        stored = {entry_id: fields for entry_id, fields in await broker.range("orders")}
+        stored = {one[0]: one[1] for one in await broker.range("orders")}
         assert [stored[entry_id] for entry_id in answered] == [one.fields for one in entries]
 
     @pytest.mark.parametrize(
@@ -80,8 +82,12 @@ class AppendingContract(Contract):
         assert EntryId.parse(later) > _FAR
 
     @pytest.mark.covers("EMIT-2")
-    @pytest.mark.parametrize("low", [_FAR, _FAR.previous(), EntryId(1)], ids=["equal", "one below", "far below"])
-    async def test_an_id_that_is_not_above_the_last_is_refused(self, broker: StreamBroker, low: EntryId) -> None:
+    @pytest.mark.parametrize(
+        "low", [_FAR, _FAR.previous(), EntryId(1)], ids=["equal", "one below", "far below"]
+    )
+    async def test_an_id_that_is_not_above_the_last_is_refused(
+        self, broker: StreamBroker, low: EntryId
+    ) -> None:
         """The error names the stream and the id, and nothing is written."""
         await broker.append(entry("orders", entry_id=_FAR))
 
@@ -162,7 +168,9 @@ class AppendingContract(Contract):
         assert first == second
         assert await broker.length("orders") == 1
 
-    async def test_a_token_writes_again_after_its_window(self, broker: StreamBroker, pass_time: PassTime) -> None:
+    async def test_a_token_writes_again_after_its_window(
+        self, broker: StreamBroker, pass_time: PassTime
+    ) -> None:
         """The window ends."""
         once = Dedupe("event 7", window=MOMENT)
         first = await broker.append(entry("orders", dedupe=once))

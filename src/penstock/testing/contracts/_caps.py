@@ -4,7 +4,7 @@ import pytest
 
 from penstock.errors import StreamFullError
 from penstock.position import BEGINNING, NEW, EntryId
-from penstock.streams.abc import Cap, Condition, StreamBroker
+from penstock.streams.abc import Cap, Condition, RawId, StreamBroker
 from penstock.testing.contracts._common import (
     AGES,
     Contract,
@@ -26,7 +26,7 @@ class CapsContract(Contract):
     @pytest.mark.covers("EMIT-8")
     async def test_a_capped_stream_keeps_its_newest_entries(self, broker: StreamBroker) -> None:
         """Without groups nothing is needed: the oldest make room, exactly as many as are too many."""
-        added = []
+        added: list[RawId] = []
         for _ in range(10):
             added.append(await broker.append(entry("orders", cap=_THREE)))
             assert await broker.length("orders") == min(len(added), 3)
@@ -117,7 +117,11 @@ class CapsContract(Contract):
 
         full, other = await broker.append_many([entry("orders", cap=_THREE), entry("invoices", cap=_THREE)])
 
-        assert (full.condition, full.entry_id, type(full.cause)) == (Condition.NOT_WRITTEN, None, StreamFullError)
+        assert (full.condition, full.entry_id, type(full.cause)) == (
+            Condition.NOT_WRITTEN,
+            None,
+            StreamFullError,
+        )
         assert other.condition is Condition.WRITTEN
 
     @pytest.mark.covers("EMIT-8")

@@ -44,7 +44,18 @@ AGES: Final = timedelta(hours=1)
 PATIENCE: Final = 20
 """Seconds of real time after which something that must come has not come."""
 
-NAMES: Final = ["orders", "заказы 注文", "a b", "a:b:c", "{eu}orders", "orders{eu}:x", "50%25", "penstock:x", "{open", "*[?]"]
+NAMES: Final = [
+    "orders",
+    "заказы 注文",
+    "a b",
+    "a:b:c",
+    "{eu}orders",
+    "orders{eu}:x",
+    "50%25",
+    "penstock:x",
+    "{open",
+    "*[?]",
+]
 """Names in every script and with everything that means something to a server or to us."""
 
 
@@ -57,7 +68,8 @@ class Contract:
 
         async def wait(duration: timedelta) -> None:
             until_us = await broker.server_time_us() + duration // timedelta(microseconds=1)
-            while await broker.server_time_us() < until_us:
+            # Another machine's clock cannot be waited for, only asked again.
+            while await broker.server_time_us() < until_us:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
 
         return wait
@@ -65,7 +77,7 @@ class Contract:
 
 def entry(stream: str, *fields: bytes, **how: Any) -> NewEntry:
     """A new entry, by default with some fields."""
-    return NewEntry(stream, fields or FIELDS, **how)
+    return NewEntry(stream, list(fields or FIELDS), **how)
 
 
 def numbered(stream: str, count: int) -> list[NewEntry]:
@@ -79,12 +91,17 @@ async def add(broker: StreamBroker, stream: str, count: int) -> list[RawId]:
 
 
 async def deliver(
-    broker: StreamBroker, count: int = 1, *, stream: str = "orders", group: str = "billing", consumer: str = "ann"
+    broker: StreamBroker,
+    count: int = 1,
+    *,
+    stream: str = "orders",
+    group: str = "billing",
+    consumer: str = "ann",
 ) -> list[RawId]:
-    """Make the group if it is missing, append *count* entries and deliver them to the consumer; their ids."""
+    """Make the group if it is missing, append *count* entries, deliver all that is new to the consumer; their ids."""
     await broker.create_group(stream, group, BEGINNING)
     added = await add(broker, stream, count)
-    while (await broker.read_group(group, consumer, [stream], count=count)).batches:
+    while (await broker.read_group(group, consumer, [stream], count=1000)).batches:
         pass
     return added
 

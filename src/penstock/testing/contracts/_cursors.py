@@ -33,7 +33,8 @@ class CursorsContract(Contract):
         assert await broker.delete_cursor("orders", "audit") is False
 
     @pytest.mark.parametrize(
-        ("kept", "older"), [(b"10-0", b"9-5"), (b"7-10", b"7-9"), (b"7-0", b"7-0"), (b"10000000000000000000-1", b"9-1")]
+        ("kept", "older"),
+        [(b"10-0", b"9-5"), (b"7-10", b"7-9"), (b"7-0", b"7-0"), (b"10000000000000000000-1", b"9-1")],
     )
     async def test_a_cursor_never_moves_back(self, broker: StreamBroker, kept: bytes, older: bytes) -> None:
         """A late save of an older position changes nothing; ids compare as numbers, not as text."""

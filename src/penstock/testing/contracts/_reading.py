@@ -125,7 +125,9 @@ class ReadingContract(Contract):
         """Reading takes nothing away from others."""
         await add(broker, "orders", 3)
 
-        assert await broker.read({"orders": b"0-0"}, count=9) == await broker.read({"orders": b"0-0"}, count=9)
+        assert await broker.read({"orders": b"0-0"}, count=9) == await broker.read(
+            {"orders": b"0-0"}, count=9
+        )
 
     @pytest.mark.parametrize("block", [None, NOW])
     async def test_a_read_that_may_not_wait_does_not(

@@ -1,0 +1,124 @@
+"""The entry point: the tree of commands, and the one place where an ending becomes an exit code."""
+
+import inspect
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
+from penstock.cli import (
+    _config,
+    _demo,
+    _emit,
+    _failed,
+    _groups,
+    _init,
+    _listen,
+    _listeners,
+    _run,
+    _server,
+    _status,
+    _streams,
+)
+from penstock.cli._commands import Noun, global_parameters, options_from
+from penstock.cli._errors import DONE, INTERRUPTED, ErrorReport, explain, human_text
+from penstock.cli._output import Output
+
+__all__ = ["main"]
+
+_ROOT = Noun("", "Services that talk through events, on Valkey and Redis Streams.")
+_NOUNS = (
+    _listeners.NOUN,
+    _failed.NOUN,
+    _streams.NOUN,
+    _groups.NOUN,
+    _server.NOUN,
+    _config.NOUN,
+)
+_VERBS = (_init, _run, _emit, _listen, _status, _demo)
+
+
+def _tree() -> typer.Typer:
+    for module in _VERBS:
+        module.add_to(_ROOT)
+    _ROOT.typer.callback()(_root)
+    for noun in (_ROOT, *_NOUNS):
+        if noun is not _ROOT:
+            _ROOT.typer.add_typer(noun.typer)
+        for alias, run in noun.aliases:
+            _ROOT.typer.command(alias, hidden=True)(run)
+    return _ROOT.typer
+
+
+def _root(**given: Any) -> None:
+    """Services that talk through events, on Valkey and Redis Streams."""
+    if given.pop("show_version"):
+        sys.stdout.write(f"penstock {version('penstock')}\n")
+        raise typer.Exit
+    given.pop("context").obj = options_from(given)
+
+
+_VERSION = Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)]
+_root_parameters = [
+    inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+    inspect.Parameter("show_version", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_VERSION),
+    *global_parameters(),
+]
+vars(_root)["__signature__"] = inspect.Signature(_root_parameters)
+_root.__annotations__ = {each.name: each.annotation for each in _root_parameters}
+
+_COMMAND = typer.main.get_command(_tree())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and answer its exit code: 0 done, 1 refused, 2 usage, 3 partial failure, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _COMMAND.main(words, prog_name="penstock", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read us has had enough, and closing stdout must not fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except (Exception, KeyboardInterrupt) as failure:  # the last one who can say something
+        return _end(failure, words)
+    return code if isinstance(code, int) else DONE
+
+
+def _end(failure: BaseException, words: Sequence[str]) -> int:
+    report = explain(failure)
+    out = Output(_command_of(words), json=_wants("--json", words))
+    if _wants("--debug", words):
+        traceback.print_exception(failure)
+    if _is_help(failure):
+        sys.stdout.write(report.message.rstrip() + "\n")
+    elif out.json and report.code != INTERRUPTED:
+        out.error_document(report.as_document())
+    else:
+        _show(out, report)
+    return report.code
+
+
+def _show(out: Output, report: ErrorReport) -> None:
+    out.error(human_text(report))
+
+
+def _is_help(failure: BaseException) -> bool:
+    """A noun without a verb: Typer has its help printed as if it were an error."""
+    return type(failure).__name__ == "NoArgsIsHelpError"
+
+
+def _wants(option: str, words: Sequence[str]) -> bool:
+    return option in (words[: words.index("--")] if "--" in words else words)
+
+
+def _command_of(words: Sequence[str]) -> str:
+    """The command as far as it can be told from a line that may be wrong."""
+    nouns = {noun.name for noun in _NOUNS}
+    named = [word for word in words if re.fullmatch(r"[a-z][a-z:-]*", word)]
+    return " ".join(named[: 2 if named and named[0] in nouns else 1])

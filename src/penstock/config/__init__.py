@@ -1,0 +1,20 @@
+"""Settings: read from code, file, environment and command line, checked as a whole, and frozen.
+
+This package alone reads the environment and looks for settings files; everything else is handed what it needs.
+"""
+
+from penstock.config._load import load_settings
+from penstock.config._model import ListenerSettings, PoolSettings, Settings, StreamSettings
+from penstock.config._saying import mask
+from penstock.config._show import Setting, describe
+
+__all__ = [
+    "ListenerSettings",
+    "PoolSettings",
+    "Setting",
+    "Settings",
+    "StreamSettings",
+    "describe",
+    "load_settings",
+    "mask",
+]

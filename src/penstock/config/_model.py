@@ -1,0 +1,95 @@
+"""What settings are once they have been read: frozen values, in the types that the rest of penstock works with."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from penstock.position import parse_start
+from penstock.retry import Retry
+
+__all__ = ["DEFAULT_POOL", "ListenerSettings", "PoolSettings", "Settings", "StreamSettings"]
+
+DEFAULT_POOL = "default"
+"""The pool of every stream that names no other; its URL is the setting ``streams``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """A server beside the default one."""
+
+    name: str
+    url: str = field(repr=False)  # it may hold a password
+    namespace: str | None = None
+    """``None``: the namespace of the app."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """One declared stream: where it lives, who may consume it, how large it may grow."""
+
+    name: str
+    pool: str = DEFAULT_POOL
+    groups: tuple[str, ...] | None = None
+    """The consumer groups it has; ``None``: any."""
+    max_entries: int | None = None
+    max_age: timedelta | None = None
+    remove_needed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """A listener that settings declare."""
+
+    handler: str
+    """``module:function``, or ``module:Class`` whose methods are marked with `on`."""
+    group: str | None = None
+    """``None``: the group named like the app."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set, and where each value came from. Made by `load_settings`, which checks it."""
+
+    streams: str | None = field(default=None, repr=False)  # it may hold a password
+    """The URL of the default pool; ``None``: a server of its own in `data_folder`."""
+    namespace: str = ""
+    strict: bool = False
+    data_folder: Path = Path(".penstock")
+    """Absolute once loaded."""
+    durability: Literal["everysec", "always"] = "everysec"
+    max_body: int = 1024 * 1024
+    """In bytes."""
+    source: str | None = None
+    reconnect_attempts: int | None = None
+    """``None``: without end."""
+    app: str | None = None
+    log_level: str = "info"
+    pools: Mapping[str, PoolSettings] = field(default_factory=dict[str, PoolSettings])
+    """The pools beside the default one."""
+    stream_settings: Mapping[str, StreamSettings] = field(default_factory=dict[str, StreamSettings])
+    groups: Mapping[str, Mapping[str, object]] = field(default_factory=dict[str, Mapping[str, object]])
+    """What is set for each group, and only that; `group_settings` makes keyword arguments of it."""
+    listeners: Mapping[str, tuple[ListenerSettings, ...]] = field(
+        default_factory=dict[str, tuple[ListenerSettings, ...]]
+    )
+    """By event name."""
+    origins: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Dotted key -> ``default``, ``code``, a file's name, ``environment PENSTOCK_...`` or ``command line``."""
+    file: Path | None = None
+    """The settings file that was read."""
+
+    def group_settings(self, name: str) -> dict[str, Any]:
+        """What is set for the group, as keyword arguments for ``App.group``; empty if there is nothing.
+
+        Raises `UsageError` for values that did not come from `load_settings`.
+        """
+        said = dict(self.groups.get(name, {}))
+        if "streams" in said:
+            said["streams"] = tuple(cast("Iterable[str]", said["streams"]))
+        if isinstance(start := said.get("start"), str):
+            said["start"] = parse_start(start)
+        if isinstance(retry := said.get("retry"), Mapping):
+            said["retry"] = Retry(**cast("Mapping[str, Any]", retry))
+        return said

@@ -1,0 +1,49 @@
+"""How messages about settings show values and point to the right name."""
+
+import difflib
+import re
+import reprlib
+from collections.abc import Iterable
+from typing import cast
+
+__all__ = ["mask", "nearest", "shown"]
+
+
+class _Short(reprlib.Repr):
+    """Cuts what is long and masks passwords, also deep inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 80
+
+    def repr_str(self, x: str, level: int) -> str:
+        return super().repr_str(mask(x), level)
+
+
+_SHORT = _Short()
+
+
+def shown(value: object) -> str:
+    """A value for a message: short, with its password masked, whatever it is."""
+    try:
+        return _SHORT.repr(value)
+    except Exception:  # noqa: BLE001  a repr of the user's own, or a number too long to be written out
+        return f"a {type(value).__name__}"
+
+
+def mask(url: str) -> str:
+    """*url* with its password, wherever a URL may carry one, replaced by ``***``."""
+    head, at, tail = url.rpartition("@")
+    if at:
+        scheme, user = cast("re.Match[str]", re.match(r"(\w*:(?://)?)?(.*)", head, re.DOTALL)).groups(
+            default=""
+        )
+        url = f"{scheme}{user.partition(':')[0]}:***@{tail}" if ":" in user else url
+    return re.sub(r"([?&][^=&]*password=)[^&#]*", r"\1***", url, flags=re.IGNORECASE)
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """``did you mean 'x'?``, or what there is to choose from."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(name).lower(), names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names) or 'none'}"

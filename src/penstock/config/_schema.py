@@ -1,0 +1,136 @@
+"""Every setting there is: its name, how its value is read, what holds when nothing is said.
+
+Reading, the variables of the environment, `describe` and the reference page all follow this one table. What a group can
+be set to is not listed here but taken from `GroupSettings` and `Retry`, which also check each value themselves.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from datetime import timedelta
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+
+from penstock.config import _names as names
+from penstock.config import _readers as read
+from penstock.config._model import DEFAULT_POOL
+from penstock.config._readers import Reader
+from penstock.listeners.groups import GroupSettings
+from penstock.position import Start
+from penstock.retry import Retry
+
+__all__ = ["GROUP", "POOL", "RETRY", "ROOT", "STREAM", "Key", "Named", "Node", "Section"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting."""
+
+    reader: Reader
+    default: object = None
+    none: str | None = None
+    """The word that stands for ``None`` in files and variables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table whose keys are known."""
+
+    keys: Mapping[str, "Node"]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A table whose keys are names that the user chooses."""
+
+    what: str
+    """What it is that has the name."""
+    name: Reader
+    of: Section | Key
+
+
+Node: TypeAlias = Key | Section | Named
+
+
+def _optional(word: str, reader: Reader) -> Key:
+    return Key(read.or_none(word, reader), None, word)
+
+
+def _of_fields(kind: type[Any], *, without: tuple[str, ...]) -> dict[str, Node]:
+    """A setting for each field of *kind*, read by its type and then checked by *kind*."""
+    hints = get_type_hints(kind)
+    return {
+        each.name: Key(_checked(kind, each.name, _by_type(each.name, hints[each.name])), each.default)
+        for each in fields(kind)
+        if each.name not in without and each.default is not MISSING
+    }
+
+
+def _by_type(name: str, hint: Any) -> Reader:
+    if name == "byte_budget":
+        return read.size
+    if get_origin(hint) is Literal:
+        return read.one_of(*get_args(hint))
+    if hint in (timedelta, timedelta | str):
+        return read.duration
+    simple: dict[Any, Reader] = {
+        int: read.count,
+        float: read.number,
+        bool: read.flag,
+        str: read.text,
+        Start: read.start,
+    }
+    return simple[hint]
+
+
+def _checked(kind: type[Any], name: str, reader: Reader) -> Reader:
+    def read_and_check(value: object, loose: bool) -> object:
+        found = reader(value, loose)
+        kind(**{name: found})
+        return found
+
+    return read_and_check
+
+
+POOL = Section(
+    {
+        "url": Key(read.url),
+        "namespace": Key(read.namespace),
+        "streams": Key(names.pool_streams),
+    }
+)
+STREAM = Section(
+    {
+        "pool": Key(read.text, DEFAULT_POOL),
+        "groups": _optional("any", names.texts(names.group_name, '["billing", "mail"]')),
+        "max_entries": _optional("unlimited", read.count),
+        "max_age": _optional("unlimited", read.duration),
+        "remove_needed": Key(read.flag, False),
+    }
+)
+# Which errors are hopeless is said by classes, which only code can name.
+RETRY = Section(_of_fields(Retry, without=("hopeless",)))
+GROUP = Section(
+    {
+        "streams": Key(names.texts(names.stream_name, '["order.placed"]')),
+        **_of_fields(GroupSettings, without=("retry",)),
+        "retry": RETRY,
+    }
+)
+ROOT = Section(
+    {
+        "config": Key(read.path),
+        "app": Key(read.reference("'module' or 'module:name'", attribute=False)),
+        "streams": _optional("embedded", read.url),
+        "namespace": Key(read.namespace, ""),
+        "strict": Key(read.flag, False),
+        "data_folder": Key(read.path),
+        "durability": Key(read.one_of("everysec", "always"), "everysec"),
+        "max_body": Key(read.size, 1024 * 1024),
+        "source": Key(read.text),
+        "reconnect_attempts": _optional("endless", read.count_or_zero),
+        "log_level": Key(read.one_of("debug", "info", "warning", "error", "critical"), "info"),
+        "pools": Named("pool", read.text, POOL),
+        "stream": Named("stream", names.stream_name, STREAM),
+        "groups": Named("consumer group", names.group_name, GROUP),
+        "listeners": Named("event", read.text, Key(names.listeners)),
+    }
+)

@@ -1,0 +1,201 @@
+"""The one Python API to inspect and repair: what the command line and the dashboard do, they do through this."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+
+from penstock.app import App
+from penstock.config import describe
+from penstock.errors import UsageError
+from penstock.operations import _failures, _inspecting, _retrying, _tailing
+from penstock.operations._declared import event_listeners
+from penstock.operations._failures import FailedWhich
+from penstock.operations._scope import Scope
+from penstock.operations._values import (
+    EntryView,
+    EventListeners,
+    FailedDetail,
+    FailedPage,
+    GroupDetail,
+    GroupSummary,
+    RetryPlan,
+    RetryResult,
+    ServerSummary,
+    SettingValue,
+    Status,
+    StreamDetail,
+    StreamSummary,
+)
+from penstock.position import NEW, Start
+from penstock.streams.abc import StreamBroker
+
+__all__ = ["Operations"]
+
+_RETRIES_AT_ONCE = 10
+
+
+class Operations:
+    """Look at an app's streams, groups and failed messages, and mend them.
+
+    Give it an `App`, whose servers are connected on first use, and whose settings and declarations tell which streams
+    and groups are registered; or servers by the names of their pools. With ``connect=False`` no server is asked:
+    everything registered is shown as not there yet.
+
+    Every method may raise `BrokerUnavailableError` and `BrokerRefusedError`. Every answer names the pool.
+    """
+
+    def __init__(self, on: App | Mapping[str, StreamBroker], *, connect: bool = True) -> None:
+        self._app = on if isinstance(on, App) else None
+        self._given: Mapping[str, StreamBroker] = {} if isinstance(on, App) else on
+        self._connect = connect
+
+    async def _scope(self) -> Scope:
+        pools = self._given
+        if self._app is not None and self._connect:
+            pools = await self._app.brokers()
+        return Scope.of(self._app, pools)
+
+    # -- streams and groups -------------------------------------------------------------------------------------
+
+    async def streams(self, *, pool: str | None = None) -> list[StreamSummary]:
+        """Every stream that exists or is registered, by pool and name."""
+        scope = await self._scope()
+        return await _inspecting.stream_summaries(scope, await scope.places(pool=pool))
+
+    async def stream(self, name: str, *, pool: str | None = None) -> StreamDetail:
+        """One stream with its groups and cursors. Raises `UnknownStreamError`."""
+        scope = await self._scope()
+        [place, *_] = await scope.places(name, pool)
+        return await _inspecting.stream_detail(scope, place)
+
+    async def groups(self, stream: str | None = None, *, pool: str | None = None) -> list[GroupSummary]:
+        """Every group that exists or is registered, by pool, stream and name. Raises `UnknownStreamError`."""
+        scope = await self._scope()
+        return await _inspecting.group_summaries(scope, await scope.places(stream, pool))
+
+    async def group(self, stream: str, name: str, *, pool: str | None = None) -> GroupDetail:
+        """One group with its consumers and oldest pending entries.
+
+        Raises:
+            UnknownStreamError: The stream neither exists nor is registered.
+            UnknownGroupError: The group neither exists nor is registered.
+        """
+        scope = await self._scope()
+        [place, *_] = await scope.places(stream, pool)
+        return await _inspecting.group_detail(scope, place, name)
+
+    async def tail(
+        self,
+        *streams: str,
+        pool: str | None = None,
+        start: Start = NEW,
+        last: int = 0,
+        follow: bool = True,
+    ) -> AsyncGenerator[EntryView, None]:
+        """Entries from *start* on (or the *last* ones there are), then with *follow* every further one as it comes.
+
+        Nothing is acknowledged, and no group moves. An entry that is no message is shown with the reason. A stream
+        that does not exist yet is waited for.
+        """
+        scope = await self._scope()
+        places = [scope.place(stream, pool) for stream in dict.fromkeys(streams)]
+        views = _tailing.tail(scope, places, start=start, last=last, follow=follow)
+        async with aclosing(views):
+            async for view in views:
+                yield view
+
+    # -- what is declared ---------------------------------------------------------------------------------------
+
+    async def listeners(self) -> list[EventListeners]:
+        """Every event name that the app knows, with its listeners. Raises `UsageError` without an app."""
+        return event_listeners(self._needed_app())
+
+    async def settings(self) -> list[SettingValue]:
+        """Every setting in force with its origin, passwords masked. Raises `UsageError` without an app."""
+        return [SettingValue(*row) for row in describe(self._needed_app().settings)]
+
+    # -- failed messages ----------------------------------------------------------------------------------------
+
+    async def failed(
+        self, which: FailedWhich | None = None, *, after: str | None = None, limit: int = 100
+    ) -> FailedPage:
+        """One page of failure records, oldest last failure first; give a page's `next` as *after* to go on.
+
+        Raises:
+            UnknownStreamError: *which* names a stream that neither exists nor is registered.
+            UsageError: *after* is nothing that a page gave.
+        """
+        scope = await self._scope()
+        return await _failures.failed_page(scope, which or FailedWhich(), after=after, limit=limit)
+
+    async def failed_show(self, which: FailedWhich, *, limit: int = 20) -> list[FailedDetail]:
+        """Up to *limit* failure records with traceback and payload."""
+        return await _failures.details(await self._scope(), which, limit=limit)
+
+    async def failed_plan(self, which: FailedWhich) -> RetryPlan:
+        """What `failed_retry` would run and `failed_flush` would forget, counted by listener."""
+        return await _retrying.plan(await self._scope(), which)
+
+    async def failed_retry(
+        self, which: FailedWhich, *, everything: bool = False, concurrency: int = _RETRIES_AT_ONCE
+    ) -> AsyncGenerator[RetryResult, None]:
+        """Run failed messages again with the app's listeners, only the listener that failed; what became of each.
+
+        Neither due time nor used-up attempts matter; a record that another process runs at this moment is left to it,
+        one whose listener the app lacks is kept. All records are only meant when *everything* says so.
+
+        Raises:
+            UsageError: Nothing narrows *which* down and *everything* is False; or there is no app.
+        """
+        _refuse_everything(which, everything, "run again")
+        results = _retrying.retry(await self._scope(), which, concurrency=concurrency)
+        async with aclosing(results):
+            async for result in results:
+                yield result
+
+    async def failed_flush(self, which: FailedWhich, *, everything: bool = False) -> int:
+        """Forget failure records; how many. Streams are not touched. Raises `UsageError` as `failed_retry`."""
+        _refuse_everything(which, everything, "forget")
+        return await _retrying.flush(await self._scope(), which)
+
+    # -- the whole ----------------------------------------------------------------------------------------------
+
+    async def servers(self) -> list[ServerSummary]:
+        """The server of every pool: what it is and what it promises."""
+        scope = await self._scope()
+        return [
+            _inspecting.server_summary(scope, pool, broker) for pool, broker in sorted(scope.pools.items())
+        ]
+
+    async def status(self) -> Status:
+        """Servers, streams, groups with their lag, workers and failures in one look."""
+        scope = await self._scope()
+        places = await scope.places()
+        streams = await _inspecting.stream_summaries(scope, places)
+        groups = await _inspecting.group_summaries(scope, places)
+        return Status(
+            servers=tuple(await self.servers()),
+            streams=tuple(streams),
+            groups=tuple(groups),
+            workers=tuple(await _inspecting.workers(scope, groups)),
+            retrying=sum(stream.retrying for stream in streams),
+            failed=sum(stream.failed for stream in streams),
+        )
+
+    async def eviction_problems(self, pools: Sequence[str] = ()) -> list[str]:
+        """What speaks against working on these servers (all, if none is named): one that evicts loses messages."""
+        return [
+            f"the server of pool {server.pool!r} ({server.url}) has maxmemory-policy {server.maxmemory_policy}: "
+            "at its memory limit it would delete streams; set it to noeviction"
+            for server in await self.servers()
+            if server.maxmemory_policy not in (None, "noeviction") and (not pools or server.pool in pools)
+        ]
+
+    def _needed_app(self) -> App:
+        if self._app is None:
+            raise UsageError("servers alone do not tell what is declared; give Operations the app")
+        return self._app
+
+
+def _refuse_everything(which: FailedWhich, everything: bool, what: str) -> None:
+    if which.is_everything and not everything:
+        raise UsageError(f"this would {what} every failed message; narrow it down, or say everything=True")

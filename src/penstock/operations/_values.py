@@ -1,0 +1,308 @@
+"""What operations answer with: frozen values, made of plain facts, that a face can show or write as JSON.
+
+Durations are seconds and carry it in their names; times are in UTC.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from penstock.position import EntryId
+
+__all__ = [
+    "ConsumerSummary",
+    "EntryView",
+    "EventListeners",
+    "FailedDetail",
+    "FailedMessage",
+    "FailedPage",
+    "GroupDetail",
+    "GroupSummary",
+    "HandlerRun",
+    "ListenerSummary",
+    "PendingView",
+    "PlanPart",
+    "RetryOutcome",
+    "RetryPlan",
+    "RetryResult",
+    "ServerSummary",
+    "SettingValue",
+    "Status",
+    "StreamDetail",
+    "StreamSummary",
+    "WorkerSummary",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSummary:
+    """A stream in one look. One that is registered and not there yet has `exists` False and no entries."""
+
+    pool: str
+    name: str
+    exists: bool
+    registered: bool
+    length: int = 0
+    first: EntryId | None = None
+    last: EntryId | None = None
+    groups: int = 0
+    retrying: int = 0
+    """Failure records that run again when due."""
+    failed: int = 0
+    """Failure records that wait for a person."""
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSummary:
+    """A consumer group of a stream. One that is registered and not there yet lags by what it will be delivered."""
+
+    pool: str
+    stream: str
+    name: str
+    exists: bool
+    registered: bool
+    consumers: int = 0
+    pending: int = 0
+    lag_entries: int = 0
+    lag_seconds: float = 0.0
+    """The age of the oldest entry that was not delivered yet; 0 when there is none."""
+    oldest_pending_seconds: float | None = None
+    """The age of the oldest entry that was delivered and not settled."""
+    last_delivered: EntryId | None = None
+    retrying: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerSummary:
+    """A consumer of a group. It is `alive` when it has spoken to the server within the last fifteen seconds."""
+
+    name: str
+    pending: int
+    idle_seconds: float
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PendingView:
+    """A delivered, unsettled entry."""
+
+    entry_id: EntryId
+    consumer: str
+    idle_seconds: float
+    delivery_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDetail:
+    """A stream with its groups and the durable cursors of its readers."""
+
+    stream: StreamSummary
+    groups: tuple[GroupSummary, ...]
+    cursors: Mapping[str, EntryId]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDetail:
+    """A group with its consumers and its oldest pending entries."""
+
+    group: GroupSummary
+    consumers: tuple[ConsumerSummary, ...]
+    oldest_pending: tuple[PendingView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSummary:
+    """A listener: its name, its group (``None`` for a broadcast listener), and the function behind it."""
+
+    name: str
+    group: str | None
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventListeners:
+    """An event name with everything that listens to it; ``"*"`` stands for every event of a group's streams."""
+
+    event: str
+    stream: str
+    listeners: tuple[ListenerSummary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """An entry of a stream, read as a message. One that is none says why in `undecodable` and keeps its `fields`."""
+
+    pool: str
+    stream: str
+    entry_id: EntryId
+    name: str | None = None
+    event_id: str | None = None
+    time: datetime | None = None
+    key: str | None = None
+    kind: str | None = None
+    source: str | None = None
+    version: int | None = None
+    content_type: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    payload: Any = None
+    undecodable: str | None = None
+    fields: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedMessage:
+    """A failure record: what failed, where, and how often. The listener ``"*"`` stands for the whole message."""
+
+    pool: str
+    stream: str
+    group: str
+    entry_id: EntryId
+    listener: str
+    state: str
+    """``retrying`` or ``failed``."""
+    cause: str
+    error_type: str
+    error: str
+    attempts: int
+    first_failed: datetime
+    last_failed: datetime
+    due: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDetail:
+    """A failure record with its traceback and the message as it was; ``None`` when that had vanished."""
+
+    failed: FailedMessage
+    traceback: str
+    message: EntryView | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedPage:
+    """Failure records in the order of their last failure; `next` goes on after them, ``None`` at the end."""
+
+    items: tuple[FailedMessage, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPart:
+    """The records of one listener that a command would touch."""
+
+    pool: str
+    stream: str
+    group: str
+    listener: str
+    count: int
+    missing: str | None = None
+    """Why they cannot be run by this app and would be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPlan:
+    """What would be run again, or forgotten, by listener."""
+
+    parts: tuple[PlanPart, ...]
+
+    @property
+    def total(self) -> int:
+        """All records that match."""
+        return sum(part.count for part in self.parts)
+
+    @property
+    def runnable(self) -> int:
+        """Those that this app can run."""
+        return sum(part.count for part in self.parts if part.missing is None)
+
+
+class RetryOutcome(Enum):
+    """How one retry ended."""
+
+    SUCCEEDED = "succeeded"
+    """Its listener returned; the record is gone."""
+    FAILED = "failed"
+    """It failed again; the record was updated."""
+    KEPT = "kept"
+    """It was not run, or its listener asked for it to be left; the record is as it was."""
+    BUSY = "busy"
+    """Another process runs it at this moment, or it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryResult:
+    """What became of one record."""
+
+    failed: FailedMessage
+    """As it was before."""
+    outcome: RetryOutcome
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerRun:
+    """One run of a listener over one message, as it ended."""
+
+    group: str | None
+    listener: str
+    stream: str
+    entry_id: EntryId
+    event_id: str
+    name: str
+    attempt: int
+    seconds: float
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSummary:
+    """The server of one pool: what it is and what it promises."""
+
+    pool: str
+    url: str
+    """Without the password."""
+    embedded: bool
+    product: str
+    version: str
+    appendfsync: str | None
+    """``always``, ``everysec``, ``no``, ``off`` (nothing is written to disk); ``None``: it does not say."""
+    maxmemory_policy: str | None
+    cluster: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSummary:
+    """A consumer, with the streams of its pool and group that it reads."""
+
+    pool: str
+    group: str
+    consumer: str
+    streams: tuple[str, ...]
+    pending: int
+    idle_seconds: float
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything in one look. `servers` is empty when the embedded server is to be used and does not run."""
+
+    servers: tuple[ServerSummary, ...]
+    streams: tuple[StreamSummary, ...] = ()
+    groups: tuple[GroupSummary, ...] = ()
+    workers: tuple[WorkerSummary, ...] = ()
+    retrying: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SettingValue:
+    """A setting in force and where it came from."""
+
+    key: str
+    value: Any
+    origin: str

@@ -1,0 +1,198 @@
+"""Running an app, or a part of it, for a person who watches: what runs, how each listener fared, how to stop."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from penstock.app import App, Selection
+from penstock.errors import ConfigurationError, UsageError
+from penstock.lifecycle import State
+from penstock.listeners import Call, Runner, keep_alive
+from penstock.message import Message
+from penstock.operations._values import EntryView, HandlerRun
+from penstock.operations._views import view_of_message
+from penstock.position import NEW, Start
+
+__all__ = ["Work", "WorkCounts", "printing_app"]
+
+_SHOWING = "show"
+_NO_GROUP = "(listen)"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkCounts:
+    """What was done: messages taken in, settled as handled, settled as failed, run again, met without a listener."""
+
+    delivered: int
+    handled: int
+    failed: int
+    retried: int
+    unhandled: int
+
+
+class Work:
+    """An app at work. `prepare` checks everything and starts nothing, `run` works until it ends or `stop` drains it.
+
+    Args:
+        only: Groups by name; empty for all.
+        events: Only listeners of these event names; empty for all.
+        group: The one group whose listeners run; ``None`` together with *ungrouped* runs listeners without groups.
+        start: Where reading without a group begins, or where groups begin that do not exist yet.
+        reclaim: Take over first what other consumers have left pending for so long.
+        attempts: How often to start again after an error that is no handler's; ``None`` for ever.
+        on_run: Told of every run of every listener.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        only: Sequence[str] = (),
+        events: Sequence[str] = (),
+        group: str | None = None,
+        ungrouped: bool = False,
+        consumer: str | None = None,
+        start: Start | None = None,
+        reclaim: timedelta | None = None,
+        until_idle: bool = False,
+        idle_exit: timedelta | None = None,
+        attempts: int | None = 0,
+        on_run: Callable[[HandlerRun], None] | None = None,
+    ) -> None:
+        if group is None and (consumer is not None or reclaim is not None) and ungrouped:
+            raise UsageError("a consumer name and reclaiming belong to a group; name one")
+        self.app = app
+        self._selection = Selection(
+            only=(*only, *([group] if group is not None else [])),
+            events=tuple(events),
+            consumer=consumer,
+            until_idle=until_idle,
+            idle_exit=idle_exit,
+            reclaim=reclaim,
+            ungrouped=ungrouped,
+            start=NEW if start is None else start,
+        )
+        self._group_start = start if not ungrouped else None
+        self._attempts = attempts
+        self._on_run = on_run
+        self._runner: Runner | None = None
+
+    async def prepare(self) -> Mapping[str, tuple[str, ...]]:
+        """Check declarations and settings; what will run: groups with their streams.
+
+        Raises:
+            ConfigurationError: Something cannot work, or *start* was given and a group has a place of its own already.
+        """
+        _ = self.app.settings
+        if self._group_start is not None:
+            await self._begin_groups_at(self._group_start)
+        if self._on_run is not None:
+            self.app.registry.middleware.insert(0, self._timed(self._on_run))
+        self._runner = await self.app.runner(self._selection)
+        found: dict[str, tuple[str, ...]] = {}
+        for worker in self._runner.workers:
+            found[worker.group.name] = (*found.get(worker.group.name, ()), *worker.streams)
+        return found
+
+    async def run(self) -> None:
+        """Work until it ends by itself or `stop` was called. Raises as `App.run`."""
+        if self._runner is None:
+            await self.prepare()
+        assert self._runner is not None
+        if self._attempts == 0:
+            await self._runner.run()
+        else:
+            await keep_alive(self._runner, attempts=self._attempts, clock=self.app.clock)
+
+    def stop(self) -> None:
+        """Take nothing new; `run` returns when what was begun has ended."""
+        if self._runner is not None:
+            self._runner.stop()
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing runs at this moment: before the start, at the end, and between two attempts."""
+        moving = {State.STARTING, State.READY, State.QUIET}
+        return self._runner is None or not any(worker.life.state in moving for worker in self._runner.workers)
+
+    @property
+    def counts(self) -> WorkCounts:
+        """What was done so far."""
+        counts = [worker.counts for worker in self._runner.workers] if self._runner is not None else []
+        return WorkCounts(
+            delivered=sum(each.delivered for each in counts),
+            handled=sum(each.handled for each in counts),
+            failed=sum(each.failed for each in counts),
+            retried=sum(each.retried for each in counts),
+            unhandled=sum(each.unhandled for each in counts),
+        )
+
+    async def _begin_groups_at(self, start: Start) -> None:
+        for group in self.app.registry:
+            if group.broadcast or not group.listeners or group.name not in self._selection.only:
+                continue
+            for stream in group.streams:
+                broker = await self.app.broker_for(stream)
+                known = await broker.groups(stream) if stream in await broker.streams() else []
+                if any(each.name == group.name for each in known):
+                    raise ConfigurationError(
+                        f"group {group.name!r} of stream {stream!r} exists and has a place of its own; "
+                        "leave --from out to go on there"
+                    )
+            group.configure(start=start)
+
+    def _timed(self, tell: Callable[[HandlerRun], None]) -> Callable[..., Awaitable[None]]:
+        async def timed(call: Call, proceed: Callable[[], Awaitable[None]]) -> None:
+            began = time.perf_counter()
+            failure: BaseException | None = None
+            try:
+                await proceed()
+            except BaseException as error:
+                failure = error
+                raise
+            finally:
+                seconds = time.perf_counter() - began
+                for message in call.messages:
+                    tell(_run_of(call, message, seconds, failure))
+
+        return timed
+
+
+def _run_of(call: Call, message: Message, seconds: float, failure: BaseException | None) -> HandlerRun:
+    return HandlerRun(
+        group=None if call.group is None or call.group.startswith("(") else call.group,
+        listener=call.listener.name,
+        stream=message.stream,
+        entry_id=message.entry_id,
+        event_id=message.id,
+        name=message.name,
+        attempt=message.attempt,
+        seconds=seconds,
+        error=failure,
+    )
+
+
+def printing_app(
+    app: App,
+    streams: Sequence[str],
+    *,
+    group: str | None,
+    show: Callable[[EntryView], None],
+    pools: Mapping[str, str],
+) -> str | None:
+    """Give an app that declares nothing one listener, which shows every message; the group to run, if any.
+
+    *pools* says which pool a stream is in.
+    """
+
+    async def showing(message: Message) -> None:
+        show(view_of_message(pools.get(message.stream, "default"), message))
+
+    if group is None:
+        target = app.registry.group(_NO_GROUP, streams=tuple(streams), broadcast=True)
+    else:
+        target = app.group(group, streams=tuple(streams))
+    target.on(Any, name=_SHOWING)(showing)
+    return group

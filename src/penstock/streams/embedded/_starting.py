@@ -1,0 +1,121 @@
+"""Getting to a server that answers: by starting one where nobody holds the lock, by joining the one that does."""
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from penstock.clock import format_duration
+from penstock.errors import EmbeddedServerError
+from penstock.streams.embedded._binary import find_binary
+from penstock.streams.embedded._ending import end_unreachable
+from penstock.streams.embedded._folder import REMEDY, socket_place
+from penstock.streams.embedded._locks import FileLock
+from penstock.streams.embedded._process import clear_the_way, log_tail, start_process
+from penstock.streams.embedded._record import Durability, Record, ServerFolder
+from penstock.streams.embedded._wire import Loading, Ready, Silent, ask, look
+
+__all__ = ["PAUSE_S", "explain", "running_server"]
+
+PAUSE_S = 0.005
+"""How long to wait before looking again."""
+
+
+def running_server(
+    folder: ServerFolder, durability: Durability, deadline: float, allowed: timedelta
+) -> Record:
+    """The record of the folder's server, once it is ready. Raises `EmbeddedServerError` at *deadline*, or when it ends."""
+    started = called_back = False
+    while True:
+        with FileLock(folder.server_lock) as lock:
+            if lock.try_exclusive():
+                if started:
+                    raise _ended(folder)
+                _start(folder, durability, lock)
+                started = True
+            record = folder.read() or _guess(folder, lock)
+        seen = look(record.path)
+        match seen:
+            case Ready():
+                return _joined(folder, record, seen, durability)
+            case Silent(missing=True) if record.pid is not None and not called_back:
+                # The runtime folder was cleared, as at a logout: the server lives, but nobody can reach it any more.
+                called_back = True
+                end_unreachable(record)
+            case _:
+                pass
+        if time.monotonic() > deadline:
+            raise _late(folder, record, seen, allowed)
+        time.sleep(PAUSE_S)
+
+
+def _start(folder: ServerFolder, durability: Durability, lock: FileLock) -> None:
+    binary = find_binary()
+    socket = socket_place(folder)
+    clear_the_way(folder, socket)
+    # Before the server: should we be killed in between, others still know where it listens.
+    folder.write(
+        Record(
+            socket=str(socket),
+            lock=lock.identity(),
+            product=binary.product,
+            version=binary.version,
+            durability=durability,
+            started_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        )
+    )
+    start_process(binary, folder, socket, durability, lock)
+
+
+def _guess(folder: ServerFolder, lock: FileLock) -> Record:
+    """What the record of a server must be whose ``server.json`` was lost."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    return Record(str(socket_place(folder)), lock.identity(), "", "", "everysec", now)
+
+
+def _joined(folder: ServerFolder, record: Record, server: Ready, durability: Durability) -> Record:
+    """The record, brought up to date with the server that answers; the stricter durability wins."""
+    if durability == "always" != record.durability:
+        ask(record.path, "CONFIG", "SET", "appendfsync", durability)
+        record = replace(record, durability=durability)
+    known = replace(record, pid=server.pid, version=server.version, product=server.product)
+    if known != folder.read():
+        folder.write(known)
+    return known
+
+
+def explain(tail: str) -> str:
+    """What to do about a server that would not start, judged by the end of its log."""
+    if "Can't handle RDB format version" in tail or "Unknown command" in tail:
+        return "its data was written by a newer server: start that one (PENSTOCK_SERVER names it), or update this one"
+    if "Bad file format" in tail or "Unexpected end of file" in tail or "Wrong signature" in tail:
+        return "its append-only file is damaged: repair it with valkey-check-aof --fix, or move appendonlydir away"
+    if "No space left" in tail:
+        return "its disk is full: free some space"
+    return "what its log says has to be put right first"
+
+
+def _ended(folder: ServerFolder) -> EmbeddedServerError:
+    tail = log_tail(folder)
+    return EmbeddedServerError(
+        f"the server of {folder.path} ended as soon as it was started; {explain(tail)}\n{folder.log} ends with:\n{tail}"
+    )
+
+
+def _late(
+    folder: ServerFolder, record: Record, seen: Loading | Silent, allowed: timedelta
+) -> EmbeddedServerError:
+    match seen:
+        case Loading():
+            reason = (
+                f"is still loading its data after {format_duration(allowed)} ({seen.percent:.0f} % read); it goes on by "
+                "itself: try again in a while, or allow more time with start_timeout"
+            )
+        case Silent(why):
+            reason = (
+                f"does not answer on {record.socket} within {format_duration(allowed)} ({why}), but something holds "
+                f"{folder.server_lock}; end it with `penstock server stop`, allow more time with start_timeout, or, if it was "
+                f"started in another container, share the socket's folder with it, {REMEDY}"
+            )
+    return EmbeddedServerError(
+        f"the server of {folder.path} {reason}\n{folder.log} ends with:\n{log_tail(folder)}"
+    )
