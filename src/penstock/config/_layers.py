@@ -126,10 +126,10 @@ def from_environment(
     for variable in sorted(environ):
         if not variable.startswith(_PREFIX) or not environ[variable].strip():
             continue
-        if variable in _NOT_SETTINGS or _OF_KUBERNETES.fullmatch(variable):
+        parts = variable.removeprefix(_PREFIX).split("__")
+        if variable in _NOT_SETTINGS or (len(parts) == 1 and _OF_KUBERNETES.fullmatch(variable)):
             continue
         where = f"environment {variable.encode('ascii', 'backslashreplace').decode()}"
-        parts = variable.removeprefix(_PREFIX).split("__")
         path = tuple(part.lower() for part in parts)
         if len(parts) > 1 and isinstance(ROOT.keys.get(path[0]), Named):
             candidates = [
@@ -190,21 +190,25 @@ def _section(
         if isinstance(key, str) and key in section.keys:
             yield from _node(section.keys[key], value, source, (*path, key), problems)
             continue
-        full = (*path, str(key))
-        problems.add(source.where(full), full, f"there is no such setting; {nearest(key, section.keys)}")
+        full = (*path, _part(key))
+        problems.add(source.where(full), full, f"there is no such setting; {nearest(full[-1], section.keys)}")
 
 
 def _named(
     named: Named, table: Mapping[object, object], source: Source, path: KeyPath, problems: Problems
 ) -> Iterator[Said]:
     for name, value in table.items():
-        full = (*path, str(name))
+        full = (*path, _part(name))
         try:
             named.name(name, False)
         except UsageError as error:
             problems.add(source.where(full), full, f"this cannot name a {named.what}: {error}")
             continue
         yield from _node(named.of, value, source, full, problems)
+
+
+def _part(key: object) -> str:
+    return key if isinstance(key, str) else shown(key)
 
 
 def _no_table(path: KeyPath, value: object) -> str:

@@ -84,7 +84,9 @@ def _listener(value: object, loose: bool) -> ListenerSettings:
     table = cast("Mapping[object, object]", value)
     for key in table:
         if key not in ("handler", "group"):
-            raise UsageError(f"{shown(key)} is nothing a listener has; {nearest(key, ('handler', 'group'))}")
+            raise UsageError(
+                f"{shown(key)} is nothing a listener has; {nearest(shown(key), ('handler', 'group'))}"
+            )
     if "handler" not in table:
         raise UsageError("the handler is missing; add handler = 'module:function'")
     group = table.get("group")

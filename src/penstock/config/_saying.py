@@ -42,8 +42,8 @@ def mask(url: str) -> str:
     return re.sub(r"([?&][^=&]*password=)[^&#]*", r"\1***", url, flags=re.IGNORECASE)
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """``did you mean 'x'?``, or what there is to choose from."""
     names = sorted(known)
-    close = difflib.get_close_matches(str(name).lower(), names, n=1)
+    close = difflib.get_close_matches(name.lower(), names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names) or 'none'}"

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import msgspec
 
@@ -34,7 +35,7 @@ class FailedWhich:
     stream: str | None = None
     group: str | None = None
     listener: str | None = None
-    state: FailureState | None = None
+    state: Literal["retrying", "failed"] | None = None
     error: str | None = None
     """A text that occurs in the error's type or message, in any case."""
     since: datetime | None = None
@@ -82,7 +83,7 @@ class _Pager:
             page = await self.broker.failures.find(
                 self.place.stream,
                 self.which.group,
-                state=self.which.state,
+                state=None if self.which.state is None else FailureState(self.which.state),
                 entry_id=self.which.entry_id,
                 listener=self.which.listener,
                 after=self.after,

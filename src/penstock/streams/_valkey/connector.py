@@ -31,6 +31,8 @@ from penstock.telemetry import LOGGER, Observer
 __all__ = ["Connector", "Reconnect"]
 
 _LOG: Final = LOGGER.getChild("streams.valkey")
+_POOL_IS_EMPTY: Final = ("Too many connections", "No connection available")
+"""What redis-py's pools say; it has had no exception of its own for it in all versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +184,11 @@ class Connector:
         met: BaseException | None = error
         while met is not None:
             match met:
-                case exceptions.MaxConnectionsError():
-                    return self._pool_is_empty()
                 case exceptions.AuthenticationError() | exceptions.NoPermissionError():
                     return BrokerRefusedError(f"{self.server} refused to let user {self.user!r} in: {met}")
                 case ssl.SSLCertVerificationError():
                     return BrokerRefusedError(f"{self.server} has a certificate we do not trust: {met}")
-                case exceptions.ConnectionError() if "No connection available" in str(met):
+                case exceptions.ConnectionError() if str(met).startswith(_POOL_IS_EMPTY):
                     return self._pool_is_empty()
                 case _:
                     pass

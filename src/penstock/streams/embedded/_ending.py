@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -103,6 +102,8 @@ def _listening_on(path: Path) -> Iterator[int]:
                     if wanted in (entry / "cmdline").read_bytes():
                         yield int(entry.name)
     else:
+        import subprocess
+
         told = subprocess.run(
             ["/bin/ps", "-axww", "-o", "pid=,args="], capture_output=True, timeout=10, check=False
         )

@@ -54,14 +54,14 @@ def prepare(folder: ServerFolder) -> None:
         owner = folder.path.stat().st_uid
         if owner != os.geteuid():
             raise EmbeddedServerError(
-                f"the data folder {folder.path} belongs to another user (uid {owner}, and you are {os.geteuid()}), and an "
-                f"embedded server serves one user only; choose a folder of your own, {REMEDY}"
+                f"the data folder {folder.path} belongs to another user (uid {owner}, and you are {os.geteuid()}), "
+                f"and an embedded server serves one user only; choose a folder of your own, {REMEDY}"
             )
         kind = file_system(folder.path)
     if kind is not None and is_shared(kind):
         raise EmbeddedServerError(
-            f"the data folder {folder.path} is on a file system that other machines may see ({kind}), where no lock keeps "
-            f"two servers apart; choose a folder on a disk of this machine, {REMEDY}"
+            f"the data folder {folder.path} is on a file system that other machines may see ({kind}), where no lock "
+            f"keeps two servers apart; choose a folder on a disk of this machine, {REMEDY}"
         )
 
 

@@ -1,17 +1,12 @@
 """File locks between processes (``flock``): they end with the process that holds them, however it ends.
 
 A lock belongs to the open file, not to the process: a child that inherits the descriptor holds it too, which is how the
-server comes to hold the lock its starter took.
+server comes to hold the lock its starter took. There is no ``fcntl`` on Windows, so it is imported where it is used.
 """
 
 import os
-import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Self
-
-if sys.platform != "win32":
-    import fcntl
 
 __all__ = ["FileLock"]
 
@@ -22,25 +17,42 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
+    @classmethod
+    def inherited(cls, fd: int) -> Self:
+        """The opening that the parent process passed on, with what it holds."""
+        lock = cls.__new__(cls)
+        lock.fd = fd
+        return lock
+
     def try_exclusive(self) -> bool:
         """Hold the lock alone, unless anybody else holds it. A shared hold is lost where this fails."""
-        return self._try(fcntl.LOCK_EX)
+        import fcntl
+
+        return self._flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def try_shared(self) -> bool:
         """Hold the lock with others, unless somebody holds it alone."""
-        return self._try(fcntl.LOCK_SH)
+        import fcntl
+
+        return self._flock(fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def wait_exclusive(self) -> None:
         """Hold the lock alone as soon as nobody else holds it; waits without end and costs nothing meanwhile."""
-        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        import fcntl
+
+        self._flock(fcntl.LOCK_EX)
 
     def wait_shared(self) -> None:
         """Hold the lock with others as soon as nobody holds it alone; waits without end."""
-        fcntl.flock(self.fd, fcntl.LOCK_SH)
+        import fcntl
+
+        self._flock(fcntl.LOCK_SH)
 
     def unlock(self) -> None:
         """Hold nothing any more; also for those who inherited this opening."""
-        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        import fcntl
+
+        self._flock(fcntl.LOCK_UN)
 
     def identity(self) -> tuple[int, int]:
         """Which file this is: device and inode. A copied folder has other ones, a moved folder the same."""
@@ -56,14 +68,14 @@ class FileLock:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _try(self, operation: int) -> bool:
+    def _flock(self, operation: int) -> bool:
+        import fcntl
+
         try:
-            fcntl.flock(self.fd, operation | fcntl.LOCK_NB)
+            fcntl.flock(self.fd, operation)
         except BlockingIOError:
             return False
         return True

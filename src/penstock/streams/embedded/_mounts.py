@@ -10,46 +10,42 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["file_system", "is_shared", "mounts_of_bsd", "mounts_of_linux"]
+__all__ = ["file_system", "is_shared", "kind_of_mount", "mounts_of_bsd", "mounts_of_linux"]
 
-_SHARED = frozenset(
-    "9p acfs afpfs afs beegfs ceph cephfs cifs coda davfs drvfs fhgfs gfs gfs2 glusterfs gpfs ibrix lustre ncp ncpfs nfs nfs4 "
-    "ocfs2 orangefs panfs prl_fs pvfs2 smb2 smb3 smbfs vboxsf virtiofs vmhgfs webdav".split()
-)
-_SHARED_FUSE = frozenset(
-    "azurefilesystem blobfuse blobfuse2 ceph-fuse cephfs cvmfs2 davfs2 gcsfuse glusterfs goofys grpcfuse httpfs juicefs lizardfs "
-    "moosefs mfs osxfs portal rclone s3fs s3ql seaweedfs sshfs vmhgfs-fuse".split()
+_SHARED = re.compile(
+    r"9p|acfs|afpfs|afs|beegfs|ceph|cephfs|cifs|coda|drvfs|gfs2|glusterfs|gpfs|lustre|ncpfs|nfs[34]?|ocfs2|orangefs|panfs"
+    r"|prl_fs|smb[23]?|smbfs|vboxsf|virtiofs|vmhgfs|webdav"
+    r"|fuse\.(blobfuse2?|ceph|ceph-fuse|cephfs|davfs2?|gcsfuse|glusterfs|goofys|grpcfuse|juicefs|mfs|moosefs|osxfs|rclone|s3fs"
+    r"|s3ql|seaweedfs|sshfs|vmhgfs-fuse)",
+    re.IGNORECASE,
 )
 
 
 def is_shared(kind: str) -> bool:
     """Whether machines other than this one may see a file system of this kind at the same time."""
-    name = kind.lower()
-    return name in _SHARED or (name.startswith("fuse.") and name.removeprefix("fuse.") in _SHARED_FUSE)
+    return _SHARED.fullmatch(kind) is not None
 
 
 def file_system(folder: Path) -> str | None:
     """The kind of file system *folder* (resolved) lies on, such as ``"ext4"`` or ``"nfs4"``; nothing where unknown."""
-    if sys.platform == "linux":
-        try:
-            mounts = list(
-                mounts_of_linux(
-                    Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-                )
-            )
-        except OSError:
-            return None
-    else:
-        try:
-            told = subprocess.run(
-                ["/sbin/mount"], capture_output=True, timeout=5, check=False, stdin=subprocess.DEVNULL
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        mounts = list(mounts_of_bsd(told.stdout.decode(errors="surrogateescape")))
-    above = [(point, kind) for point, kind in mounts if folder.is_relative_to(point)]
-    # Of two mounts on one point the later one covers the earlier, and max() keeps the first of equals.
-    return max(reversed(above), key=lambda mount: len(mount[0].parts))[1] if above else None
+    try:
+        if sys.platform == "linux":
+            table = Path("/proc/self/mountinfo").read_bytes()
+        else:
+            table = subprocess.run(["/sbin/mount"], capture_output=True, timeout=5, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    mounts = mounts_of_linux if sys.platform == "linux" else mounts_of_bsd
+    return kind_of_mount(folder, mounts(table.decode(errors="surrogateescape")))
+
+
+def kind_of_mount(folder: Path, mounts: Iterator[tuple[Path, str]]) -> str | None:
+    """The kind of the mount that *folder* is on: the deepest one above it, and of several there the latest."""
+    deepest, found = -1, None
+    for point, kind in mounts:
+        if len(point.parts) >= deepest and folder.is_relative_to(point):
+            deepest, found = len(point.parts), kind
+    return found
 
 
 def mounts_of_linux(table: str) -> Iterator[tuple[Path, str]]:

@@ -15,11 +15,11 @@ __all__ = ["arguments", "clear_the_way", "launch", "log_tail", "start_process"]
 
 _LOG_LIMIT = 1_000_000
 _DETACH = '"$@" </dev/null >>"$0" 2>&1 &'
-"""The shell leaves at once, so the process is nobody's child: no zombie, and no signal meant for its starter's children."""
+"""The shell leaves at once, so the process is nobody's child: no zombie, no signal meant for its starter's children."""
 
 
 def launch(*command: str | Path, output: Path, folder: Path, keep: FileLock | None = None) -> None:
-    """Start *command* in a session of its own, outliving us, writing to *output*; it inherits *keep* and nothing else."""
+    """Start *command* in a session of its own, outliving us, writing to *output*; of our files it inherits *keep*."""
     subprocess.run(
         ["/bin/sh", "-c", _DETACH, output, *command],
         cwd=folder,
@@ -76,8 +76,8 @@ def clear_the_way(folder: ServerFolder, socket: Path) -> None:
         place = ask(socket, "CONFIG", "GET", "dir").removeprefix("dir").strip("\n")
         if place and Path(place).is_dir() and not Path(place).samefile(folder.path):
             raise EmbeddedServerError(
-                f"the data folder {place} was moved away from {folder.path} while its server runs, which still listens on "
-                f"{socket}; end that one first, with `penstock server stop` in its project"
+                f"the data folder {place} was moved away from {folder.path} while its server runs, which still listens "
+                f"on {socket}; end that one first, with `penstock server stop` in its project"
             )
         ask(socket, "SHUTDOWN", "NOSAVE")
 

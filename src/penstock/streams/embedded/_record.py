@@ -36,11 +36,10 @@ class Record:
         try:
             fields = json.loads(text)
             fields["lock"] = tuple(fields["lock"])
-            record = cls(**fields)
+            fits = isinstance(fields["socket"], str) and isinstance(fields["pid"], int | None)
+            return cls(**fields) if fits else None
         except (ValueError, TypeError, KeyError):
             return None
-        usable = isinstance(record.socket, str) and isinstance(record.pid, int | None)
-        return record if usable else None
 
     @property
     def path(self) -> Path:

@@ -23,7 +23,10 @@ PAUSE_S = 0.005
 def running_server(
     folder: ServerFolder, durability: Durability, deadline: float, allowed: timedelta
 ) -> Record:
-    """The record of the folder's server, once it is ready. Raises `EmbeddedServerError` at *deadline*, or when it ends."""
+    """The record of the folder's server, once it is ready.
+
+    Raises `EmbeddedServerError` when it ends instead, or has not come so far at *deadline*, *allowed* after the call.
+    """
     started = called_back = False
     while True:
         with FileLock(folder.server_lock) as lock:
@@ -104,18 +107,16 @@ def _ended(folder: ServerFolder) -> EmbeddedServerError:
 def _late(
     folder: ServerFolder, record: Record, seen: Loading | Silent, allowed: timedelta
 ) -> EmbeddedServerError:
-    match seen:
-        case Loading():
-            reason = (
-                f"is still loading its data after {format_duration(allowed)} ({seen.percent:.0f} % read); it goes on by "
-                "itself: try again in a while, or allow more time with start_timeout"
-            )
-        case Silent(why):
-            reason = (
-                f"does not answer on {record.socket} within {format_duration(allowed)} ({why}), but something holds "
-                f"{folder.server_lock}; end it with `penstock server stop`, allow more time with start_timeout, or, if it was "
-                f"started in another container, share the socket's folder with it, {REMEDY}"
-            )
+    if isinstance(seen, Loading):
+        problem = f"is still loading its data after {format_duration(allowed)} ({seen.percent:.0f} % read)"
+        remedy = "it goes on by itself: try again in a while, or allow more time with start_timeout"
+    else:
+        problem = f"does not answer on {record.socket} within {format_duration(allowed)} ({seen.reason})"
+        remedy = (
+            f"something holds {folder.server_lock}: end it with `penstock server stop`, allow more time with start_timeout, "
+            f"or, if it was started in another container, let both see the socket's folder, {REMEDY}"
+        )
+    tail = log_tail(folder)
     return EmbeddedServerError(
-        f"the server of {folder.path} {reason}\n{folder.log} ends with:\n{log_tail(folder)}"
+        f"the server of {folder.path} {problem}; {remedy}\n{folder.log} ends with:\n{tail}"
     )

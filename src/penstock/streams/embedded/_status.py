@@ -1,6 +1,5 @@
 """What people ask of a data folder's server: how it is, to start it for good, to stop it."""
 
-import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +13,7 @@ from penstock.errors import EmbeddedServerError
 from penstock.streams.embedded._ending import end_server
 from penstock.streams.embedded._folder import data_folder_of, trouble_with
 from penstock.streams.embedded._locks import FileLock
-from penstock.streams.embedded._record import Record, ServerFolder
+from penstock.streams.embedded._record import ServerFolder
 from penstock.streams.embedded._using import LINGER, START_TIMEOUT, use_server
 from penstock.streams.embedded._wire import Loading, Ready, Silent, look
 
@@ -23,7 +22,7 @@ __all__ = ["ServerStatus", "server_status", "start_server", "stop_server"]
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """How a data folder's server is. What a stopped server does not tell is ``None``; `version` is that of the last one."""
+    """How a data folder's server is. What cannot be known now is ``None``; `version` is that of the last server."""
 
     state: Literal["running", "stopped"]
     data_folder: Path
@@ -107,8 +106,9 @@ def stop_server(data_folder: Path, *, timeout: timedelta = timedelta(seconds=10)
         with FileLock(folder.server_lock) as server:
             if record is None or not end_server(folder, record, server, timeout_s=timeout.total_seconds()):
                 raise EmbeddedServerError(
-                    f"the server of {folder.path} cannot be reached to be stopped, but something holds {folder.server_lock}; "
-                    "look for a valkey-server or redis-server process that names this folder, in every container that uses it"
+                    f"the server of {folder.path} cannot be reached to be stopped, but something holds "
+                    f"{folder.server_lock}: look for a valkey-server or redis-server process that names this folder, "
+                    "also in the containers that use it"
                 )
     return True
 

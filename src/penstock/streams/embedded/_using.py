@@ -4,8 +4,8 @@ import os
 import time
 from contextlib import suppress
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
@@ -54,9 +54,7 @@ class ServerUse:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def hold_by_itself(self) -> None:
@@ -77,7 +75,7 @@ def use_server(
     linger: timedelta = LINGER,
     durability: Durability = "everysec",
 ) -> ServerUse:
-    """A hold on the server of *data_folder*, which is started if it does not run; both folder and server appear as needed.
+    """A hold on the server of *data_folder*, which is started if it does not run; a missing folder is made.
 
     The server stays for *linger* after its last user left, so that commands in a row find it running; the linger of
     whoever came last counts. *durability* ``"always"`` has every write on disk before it is answered, and is kept while
@@ -107,13 +105,14 @@ def use_server(
 
 def _remembered(use: ServerUse) -> ServerUse:
     """Let a forked child find what it has inherited."""
-    if not _fork_hook:
-        _fork_hook.append(os.register_at_fork(after_in_child=_hold_in_child))
+    _listen_for_forks()
     _held.add(use)
     return use
 
 
-_fork_hook: list[None] = []
+@cache
+def _listen_for_forks() -> None:
+    os.register_at_fork(after_in_child=_hold_in_child)
 
 
 def _hold_in_child() -> None:
@@ -135,12 +134,12 @@ def _enter(folder: ServerFolder, users: FileLock, linger: timedelta, deadline: f
 def _see_to_a_watcher(folder: ServerFolder) -> bool:
     """Whether somebody waits for the last user to leave, if need be because we just started it."""
     with FileLock(folder.watcher_lock) as watching:
-        if not watching.try_shared():
+        if not watching.try_exclusive():
             return True
-    watcher = command(folder)
-    if watcher is not None:
-        launch(*watcher, output=Path(os.devnull), folder=Path("/"))
-    return watcher is not None
+        watcher = command(folder, watching)
+        if watcher is not None:
+            launch(*watcher, output=Path(os.devnull), folder=Path("/"), keep=watching)
+        return watcher is not None
 
 
 def _end_if_last(folder: ServerFolder, users: FileLock) -> None:

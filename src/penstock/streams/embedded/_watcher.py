@@ -20,57 +20,59 @@ from penstock.streams.embedded._wire import Loading, look
 __all__ = ["command", "linger_of", "watch"]
 
 _SHORTEST_LINGER_S = 0.05
-_PACKAGES = ("penstock", "penstock.streams", "penstock.streams.embedded")
 _BOOT = """
 import sys, types
-for name, folder in zip(sys.argv[2:5], sys.argv[5:8]):
+place, fd, *folders = sys.argv[1:]
+for name, folder in zip(("penstock", "penstock.streams", "penstock.streams.embedded"), folders):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = [folder]
 from penstock.streams.embedded._watcher import watch
-watch(sys.argv[1])
+watch(place, int(fd))
 """
 """Stands in for the packages' ``__init__``, which would import all of penstock."""
 
 
-def command(folder: ServerFolder) -> list[str] | None:
-    """What to run to have *folder* watched; nothing where we know no interpreter, as inside a frozen application."""
-    interpreter = sys.executable or ""
-    if getattr(sys, "frozen", False) or not Path(interpreter).name.startswith(("python", "pypy")):
+def command(folder: ServerFolder, watching: FileLock) -> list[str] | None:
+    """What to run, with *watching* passed on, to have *folder* watched.
+
+    Nothing where we know no interpreter, as inside a frozen application or an application server.
+    """
+    interpreter = Path(sys.executable or "")
+    if getattr(sys, "frozen", False) or not interpreter.name.startswith(("python", "pypy")):
         return None
     here = Path(__file__).parent
-    folders = [str(here.parent.parent), str(here.parent), str(here)]
-    return [interpreter, "-I", "-S", "-c", _BOOT, str(folder.path), *_PACKAGES, *folders]
+    folders = (here.parent.parent, here.parent, here)
+    return [str(interpreter), "-I", "-S", "-c", _BOOT, str(folder.path), str(watching.fd), *map(str, folders)]
 
 
-def watch(place: str) -> None:
-    """Wait until nobody has used the server of the data folder *place* for as long as its users asked, and stop it.
+def watch(place: str, fd: int) -> None:
+    """Wait until nobody has used the server of the data folder *place* for as long as its users asked, then end it.
 
-    Ends at once when another process watches already, and when there is nothing to wait for: the server has ended by
+    *fd* holds the folder's watcher lock. Returns at once when there is nothing to wait for: the server has ended by
     itself, or was started to stay.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     folder = ServerFolder(Path(place))
-    # Closed in the opposite order: whoever comes next and holds the users' lock finds nobody watching, and starts one.
     with (
         FileLock(folder.users_lock) as users,
         FileLock(folder.server_lock) as server,
-        FileLock(folder.watcher_lock) as watching,
+        # Given up first: whoever comes next and holds the users' lock finds nobody watching, and starts another.
+        FileLock.inherited(fd),
     ):
-        if watching.try_exclusive():
-            record: Record | None = None
-            while True:
-                users.wait_exclusive()
-                record = folder.read() or record
-                if record is None or record.stays or _is_free(server):
-                    break
-                visits = os.fstat(users.fd).st_mtime_ns
-                users.unlock()
-                _linger(server, linger_of(users))
-                if users.try_exclusive() and visits == os.fstat(users.fd).st_mtime_ns and not _loads(record):
-                    end_server(folder, record, server, timeout_s=END_WITHIN_S)
-                    break
-                users.unlock()
+        record: Record | None = None
+        while True:
+            users.wait_exclusive()
+            record = folder.read() or record
+            if record is None or record.stays or _is_free(server):
+                return
+            visits = os.fstat(users.fd).st_mtime_ns
+            users.unlock()
+            _linger(server, linger_of(users))
+            if users.try_exclusive() and visits == os.fstat(users.fd).st_mtime_ns and not _loads(record):
+                end_server(folder, record, server, timeout_s=END_WITHIN_S)
+                return
+            users.unlock()
 
 
 def linger_of(users: FileLock) -> float:

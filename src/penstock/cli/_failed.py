@@ -1,0 +1,365 @@
+"""``penstock failed``: messages that were given up, or wait for their next run."""
+
+from contextlib import aclosing
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+import typer
+from rich.text import Text
+
+from penstock.cli._cli import Cli
+from penstock.cli._commands import Noun
+from penstock.cli._errors import DONE, PARTIAL, REFUSED, Refusal, WrongUsage
+from penstock.cli._near import suggesting
+from penstock.cli._output import Column, Output, ago, clean, clock_time
+from penstock.cli._plain import json_text, plain
+from penstock.operations import (
+    FailedDetail,
+    FailedMessage,
+    FailedWhich,
+    Operations,
+    RetryOutcome,
+    RetryPlan,
+    RetryResult,
+)
+from penstock.position import EntryId, parse_start
+
+__all__ = ["NOUN"]
+
+NOUN: Final = Noun("failed", "Failed messages: list them, look at them, run them again, forget them.")
+
+_MOST_NAMED = 1000
+_EMPTY = "No failed messages"
+
+_Id = Annotated[str | None, typer.Option("--id", metavar="ENTRY_ID", help="Only this entry.")]
+_Stream = Annotated[str | None, typer.Option("--stream", metavar="STREAM", help="Only of this stream.")]
+_Group = Annotated[str | None, typer.Option("--group", metavar="GROUP", help="Only of this consumer group.")]
+_Receiver = Annotated[
+    str | None,
+    typer.Option("--receiver", "--listener", metavar="LISTENER", help="Only of this listener; * = whole messages."),
+]
+_Error = Annotated[
+    str | None, typer.Option("--error", metavar="TEXT", help="Only errors with this text in type or message.")
+]
+_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
+
+
+_State = Annotated[
+    Literal["retrying", "failed"] | None,
+    typer.Option("--state", help="retrying: runs again when due; failed: given up."),
+]
+
+
+@NOUN.verb("list", aliases=("failed:list", "streamer:failed:list"))
+async def list_failed(
+    cli: Cli,
+    compact: Annotated[bool, typer.Option("--compact", help="Without receiver and time.")] = False,
+    stream: _Stream = None,
+    group: _Group = None,
+    receiver: _Receiver = None,
+    entry_id: _Id = None,
+    state: _State = None,
+    error: _Error = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Last failed then or later (RFC 3339).")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 100,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="NEXT", help="Go on where a page ended: its `next`.")
+    ] = None,
+) -> None:
+    """List failed messages, oldest failure first, those that wait for their next run included."""
+    which = FailedWhich(
+        entry_id=None if entry_id is None else EntryId.parse(entry_id),
+        stream=stream,
+        group=group,
+        listener=receiver,
+        state=state,
+        error=error,
+        since=None if since is None else _time(since),
+    )
+    async with cli.operations() as operations, suggesting(operations):
+        page = await operations.failed(which, after=after, limit=limit)
+    if cli.out.json:
+        cli.out.document(items=page.items, following=page.next)
+        return
+    if not page.items:
+        cli.out.say(_EMPTY if which.is_everything and after is None else f"{_EMPTY} match")
+        return
+    _table(cli.out, page.items, compact=compact)
+    if page.next is not None:
+        cli.out.note(f"There are more. Go on with --after {page.next}")
+
+
+@NOUN.verb("show")
+async def show_failed(
+    cli: Cli,
+    entry_id: Annotated[str, typer.Argument(metavar="ID", help="The entry's id, as `failed list` shows it.")],
+    stream: _Stream = None,
+    group: _Group = None,
+    receiver: _Receiver = None,
+) -> None:
+    """Show everything about one failed message: error, traceback, payload; one part for each listener that failed."""
+    which = FailedWhich(entry_id=EntryId.parse(entry_id), stream=stream, group=group, listener=receiver)
+    async with cli.operations() as operations, suggesting(operations):
+        found = await operations.failed_show(which)
+    if not found:
+        raise _nothing(f"there is no failed message {entry_id}")
+    if cli.out.json:
+        cli.out.document(items=found)
+        return
+    for number, detail in enumerate(found):
+        if number:
+            cli.out.say()
+        _show(cli.out, detail)
+
+
+@NOUN.verb("retry", aliases=("failed:retry", "streamer:failed:retry"))
+async def retry_failed(
+    cli: Cli,
+    everything: Annotated[bool, typer.Option("--all", help="Every failed message.")] = False,
+    entry_id: _Id = None,
+    stream: _Stream = None,
+    group: _Group = None,
+    receiver: _Receiver = None,
+    dry_run: _DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", hidden=True)] = False,
+) -> int:
+    """Run failed messages again, now, each with the listener that failed.
+
+    --id, --stream, --group and --receiver narrow it down together. A message that succeeds is off the list; one that
+    fails again stays, with its new error.
+    """
+    which = _narrowed(entry_id, stream, group, receiver)
+    _check_all(which, everything, "run again")
+    app = cli.app()
+    cli.logs(app)
+    async with app, cli.operations(app) as operations, suggesting(operations):
+        planned = await operations.failed_plan(which)
+        if dry_run or not planned.total:
+            return _show_plan(cli.out, planned, which, "would be run again", dry_run=dry_run)
+        return await _retry(cli.out, operations, which, planned)
+
+
+@NOUN.verb("flush", aliases=("failed:flush", "streamer:failed:flush"))
+async def flush_failed(
+    cli: Cli,
+    entry_id: _Id = None,
+    stream: _Stream = None,
+    group: _Group = None,
+    receiver: _Receiver = None,
+    yes: _Yes = False,
+    dry_run: _DryRun = False,
+) -> int:
+    """Forget failed messages, all of them unless narrowed down. Streams are not touched."""
+    which = _narrowed(entry_id, stream, group, receiver)
+    async with cli.operations() as operations, suggesting(operations):
+        planned = await operations.failed_plan(which)
+        if dry_run or not planned.total:
+            return _show_plan(cli.out, planned, which, "would be forgotten", dry_run=dry_run)
+        if not yes:
+            _parts(cli.out, planned)
+        cli.confirm(f"Forget {_messages(planned.total)}? They cannot be run again then.", yes=yes)
+        count = await operations.failed_flush(which, everything=True)
+    if cli.out.json:
+        cli.out.document(flushed=count)
+    cli.out.say(f"Forgot {_messages(count)}")
+    return DONE
+
+
+# -- which ----------------------------------------------------------------------------------------------------------
+
+
+def _narrowed(
+    entry_id: str | None, stream: str | None, group: str | None, receiver: str | None
+) -> FailedWhich:
+    return FailedWhich(
+        entry_id=None if entry_id is None else EntryId.parse(entry_id),
+        stream=stream,
+        group=group,
+        listener=receiver,
+    )
+
+
+def _check_all(which: FailedWhich, everything: bool, what: str) -> None:
+    if everything and not which.is_everything:
+        raise WrongUsage("--all means every failed message; leave it out to narrow down")
+    if not everything and which.is_everything:
+        raise WrongUsage(
+            f"nothing says which messages to {what}",
+            remedy="name them by --id, --stream, --group, --receiver (all must match), or say --all",
+        )
+
+
+def _time(text: str) -> datetime:
+    time = parse_start(text)
+    if not isinstance(time, datetime):
+        raise WrongUsage(f"{text!r} is no time", remedy="write it as in 2026-01-31T12:00:00Z")
+    return time
+
+
+def _nothing(message: str) -> Refusal:
+    return Refusal(message, remedy="`penstock failed list` shows which there are")
+
+
+# -- doing ----------------------------------------------------------------------------------------------------------
+
+
+async def _retry(out: Output, operations: Operations, which: FailedWhich, planned: RetryPlan) -> int:
+    counts = dict.fromkeys(RetryOutcome, 0)
+    told: list[RetryResult] = []
+    done = 0
+    results = operations.failed_retry(which, everything=True)
+    with out.progress("Running again", total=planned.total) as bar:
+        async with aclosing(results):
+            async for result in results:
+                counts[result.outcome] += 1
+                done += 1
+                bar.to(done, "")
+                if result.outcome is not RetryOutcome.SUCCEEDED and len(told) < _MOST_NAMED:
+                    told.append(result)
+    bad = done - counts[RetryOutcome.SUCCEEDED]
+    if out.json:
+        summary = {outcome.value: count for outcome, count in counts.items()}
+        out.document(items=told, **summary, omitted=bad - len(told))
+    else:
+        for result in told:
+            _tell(out, result)
+        out.say(_sentence(counts))
+    if not bad:
+        return DONE
+    return REFUSED if counts[RetryOutcome.KEPT] + counts[RetryOutcome.BUSY] == done else PARTIAL
+
+
+def _tell(out: Output, result: RetryResult) -> None:
+    failed = result.failed
+    styles = {RetryOutcome.FAILED: "red"}
+    out.say(
+        Text.assemble(
+            (f"{result.outcome.value:<7}", styles.get(result.outcome, "yellow")),
+            f"{failed.entry_id} {clean(failed.stream)} {clean(failed.group)} {clean(failed.listener)}",
+            (f"  {clean((result.error or '').splitlines()[0] if result.error else '')}", "dim"),
+        )
+    )
+
+
+def _sentence(counts: dict[RetryOutcome, int]) -> str:
+    words = {
+        RetryOutcome.SUCCEEDED: "succeeded",
+        RetryOutcome.FAILED: "failed again",
+        RetryOutcome.KEPT: "kept",
+        RetryOutcome.BUSY: "left to whoever has them",
+    }
+    said = [f"{count:,} {words[outcome]}" for outcome, count in counts.items() if count]
+    return f"Ran {_messages(sum(counts.values()))} again: {', '.join(said)}" if said else _EMPTY
+
+
+def _show_plan(out: Output, planned: RetryPlan, which: FailedWhich, what: str, *, dry_run: bool) -> int:
+    if out.json:
+        out.document(items=planned.parts, total=planned.total, runnable=planned.runnable, dry_run=dry_run)
+    elif planned.total:
+        _parts(out, planned)
+        out.say(f"{_messages(planned.total)} {what}")
+    else:
+        out.say(_EMPTY if which.is_everything else f"{_EMPTY} match")
+    return DONE if planned.total or which.is_everything else REFUSED
+
+
+def _parts(out: Output, planned: RetryPlan) -> None:
+    out.table(
+        [
+            Column("Stream", narrow=False),
+            Column("Group", narrow=False),
+            Column("Receiver", narrow=False),
+            Column("Messages", right=True),
+            *([Column("Kept because", narrow=False)] if planned.runnable < planned.total else []),
+        ],
+        [
+            [
+                part.stream,
+                part.group,
+                part.listener,
+                part.count,
+                *([part.missing or ""] if planned.runnable < planned.total else []),
+            ]
+            for part in planned.parts
+        ],
+    )
+
+
+def _messages(count: int) -> str:
+    return f"{count:,} failed message{'' if count == 1 else 's'}"
+
+
+# -- how they look --------------------------------------------------------------------------------------------------
+
+
+def _table(out: Output, items: tuple[FailedMessage, ...], *, compact: bool) -> None:
+    pools = len({item.pool for item in items}) > 1
+    columns = [
+        Column("ID"),
+        *([Column("Pool")] if pools else []),
+        Column("Stream", narrow=False),
+        *([] if compact else [Column("Group", narrow=False), Column("Receiver", narrow=False)]),
+        Column("Error", narrow=False),
+        Column("State"),
+        *([] if compact else [Column("Runs", right=True), Column("Last failed (UTC)")]),
+    ]
+    out.table(
+        columns,
+        [
+            [
+                item.entry_id,
+                *([item.pool] if pools else []),
+                item.stream,
+                *([] if compact else [item.group, item.listener]),
+                _error(item),
+                _state(item),
+                *([] if compact else [item.attempts, clock_time(item.last_failed)]),
+            ]
+            for item in items
+        ],
+    )
+
+
+def _error(item: FailedMessage) -> str:
+    if item.cause in ("poison", "vanished"):
+        return f"{item.cause}: {item.error}"
+    lines = item.error.splitlines()
+    return f"{item.error_type.rpartition('.')[2]}: {lines[0]}" if lines else item.error_type
+
+
+def _state(item: FailedMessage) -> Text:
+    return Text(item.state, style="red" if item.state == "failed" else "yellow")
+
+
+def _show(out: Output, detail: FailedDetail) -> None:
+    item, message = detail.failed, detail.message
+    when_due = "" if item.due is None else f", due {ago(item.due)}"
+    out.facts(
+        [
+            ("Entry", f"{item.entry_id} of stream {item.stream} (pool {item.pool})"),
+            ("Receiver", f"{item.listener} of group {item.group}"),
+            ("State", f"{item.state}{when_due}"),
+            ("Cause", item.cause),
+            ("Error", f"{item.error_type}: {item.error}"),
+            ("Runs", item.attempts),
+            ("First failed", f"{clock_time(item.first_failed)} UTC"),
+            ("Last failed", f"{clock_time(item.last_failed)} UTC"),
+        ]
+    )
+    if message is not None:
+        readable = message.undecodable is None
+        out.facts(
+            [
+                ("Event", "-" if message.name is None else message.name),
+                ("Event id", message.event_id),
+                *([("Key", message.key)] if message.key is not None else []),
+                *([("Headers", json_text(message.headers))] if message.headers else []),
+                ("Payload", json_text(plain(message.payload if readable else message.fields), indent=2)),
+            ]
+        )
+    if detail.traceback:
+        out.say()
+        out.say(detail.traceback.rstrip(), style="dim")

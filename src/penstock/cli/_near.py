@@ -1,0 +1,47 @@
+"""Names that were meant: an unknown stream or group is answered with the nearest there is."""
+
+import difflib
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from penstock.cli._errors import Refusal
+from penstock.errors import UnknownGroupError, UnknownStreamError
+from penstock.operations import Operations
+
+__all__ = ["nearest", "suggesting"]
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three of *known* that look like *name*."""
+    return difflib.get_close_matches(name, sorted(set(known)), n=3)
+
+
+@asynccontextmanager
+async def suggesting(operations: Operations) -> AsyncIterator[None]:
+    """Within the block an unknown stream or group becomes a refusal that proposes others."""
+    try:
+        yield
+    except UnknownStreamError as failure:
+        streams = [stream.name for stream in await operations.streams()]
+        raise Refusal(
+            f"stream {failure.stream!r} does not exist",
+            remedy=_there_are("streams", streams),
+            did_you_mean=nearest(failure.stream, streams),
+            stream=failure.stream,
+        ) from failure
+    except UnknownGroupError as failure:
+        groups = [group.name for group in await operations.groups(failure.stream)]
+        raise Refusal(
+            f"stream {failure.stream!r} has no consumer group {failure.group!r}",
+            remedy=_there_are("groups", groups),
+            did_you_mean=nearest(failure.group, groups),
+            stream=failure.stream,
+            group=failure.group,
+        ) from failure
+
+
+def _there_are(what: str, names: list[str]) -> str:
+    if not names:
+        return f"there are no {what} yet"
+    few = ", ".join(sorted(set(names))[:10])
+    return f"{what}: {few}" + (" ..." if len(set(names)) > 10 else "")

@@ -1,0 +1,124 @@
+"""``penstock demo``: a year of real flights through a real server, with a crash, a bug and a comparison at the end.
+
+Read it in this order: `events` (what is told), `listeners` (who listens), `book` (where figures are kept so that an
+event counts once), `story` (what happens). `data` reads the table, `figures` computes the answer without any events.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from penstock.demo.data import table_folder
+from penstock.demo.processes import Workers, settled_environment
+from penstock.demo.screen import Screen
+from penstock.errors import UsageError
+
+__all__ = ["DEFAULT_FLIGHTS", "FEWEST_FLIGHTS", "main"]
+
+DEFAULT_FLIGHTS = 60_000
+"""How many flights are played unless said otherwise: about two months."""
+FEWEST_FLIGHTS = 1000
+"""With fewer, none lands at midnight, and there is nothing to mend."""
+_INTERRUPTED = 130
+
+_SETTINGS = """\
+# The demo's project: commands that are run in this folder look at its server.
+app = "penstock.demo.listeners:app"
+"""
+
+
+def main(flights: int | None = None, stay: bool = False, *, folder: Path | None = None) -> int:
+    """Play the demo; 0 if the figures came out equal and nothing was left failed, 1 if not, 130 if interrupted.
+
+    Args:
+        flights: How many flights, from the beginning of the table; left out, `DEFAULT_FLIGHTS`.
+        stay: Keep server and workers going afterwards, until Ctrl-C.
+        folder: Where settings, data and logs go, and stay; left out, a temporary folder that is removed.
+
+    Raises:
+        UsageError: Too few flights, or the folder is not empty.
+        MissingExtraError: The table of flights is not installed.
+        PenstockError: The server cannot be started, or a worker ended by itself.
+    """
+    wanted = DEFAULT_FLIGHTS if flights is None else flights
+    if wanted < FEWEST_FLIGHTS:
+        raise UsageError(f"flights is {wanted}; the demo plays at least {FEWEST_FLIGHTS:,} of them")
+    table_folder()
+    with _project(folder) as project, _own_settings(), Workers(project) as workers:
+        try:
+            return asyncio.run(_play(project, workers, wanted, stay))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            Screen().say("interrupted: workers and server are ended")
+            return _INTERRUPTED
+
+
+async def _play(project: Path, workers: Workers, wanted: int, stay: bool) -> int:
+    from penstock.demo.listeners import app
+    from penstock.demo.story import Story
+
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    app.configure(file=project / "penstock.toml")
+    screen = Screen()
+    async with app:
+        went_well = await Story(screen, workers, project, wanted).tell()
+        if stay:
+            await _stay(screen, project)
+    return 0 if went_well else 1
+
+
+async def _stay(screen: Screen, project: Path) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    command = Path(sys.executable).with_name("penstock")
+    screen.step("Server and workers go on until Ctrl-C. To look around from another terminal:")
+    screen.say(
+        f"cd {project}\n"
+        f"{command} status\n"
+        f"{command} streams list\n"
+        f"{command} streams tail flights\n"
+        f"{command} groups show flights board\n"
+        f"{command} failed list"
+    )
+    await ended.wait()
+
+
+@contextmanager
+def _project(folder: Path | None) -> Iterator[Path]:
+    """A folder with settings of its own, whose server is stopped at the end. One of our own making is removed."""
+    from penstock.streams.embedded import stop_server
+
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty; the demo begins in a folder of its own")
+    project = Path(tempfile.mkdtemp(prefix="penstock-demo-")) if folder is None else folder.absolute()
+    try:
+        project.mkdir(parents=True, exist_ok=True)
+        (project / "penstock.toml").write_text(_SETTINGS, encoding="utf-8")
+        yield project
+    finally:
+        stop_server(project / ".penstock")
+        if folder is None:
+            shutil.rmtree(project, ignore_errors=True)
+
+
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """Within the block no variable of the environment leads to another server than the demo's."""
+    former = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(settled_environment(former))
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(former)
