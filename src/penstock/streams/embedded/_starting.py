@@ -113,8 +113,8 @@ def _late(
     else:
         problem = f"does not answer on {record.socket} within {format_duration(allowed)} ({seen.reason})"
         remedy = (
-            f"something holds {folder.server_lock}: end it with `penstock server stop`, allow more time with start_timeout, "
-            f"or, if it was started in another container, let both see the socket's folder, {REMEDY}"
+            f"something holds {folder.server_lock}: end it with `penstock server stop`, allow more time with "
+            f"start_timeout, or, if it was started in another container, let both see the socket's folder, {REMEDY}"
         )
     tail = log_tail(folder)
     return EmbeddedServerError(
