@@ -96,7 +96,9 @@ def test_changelog_fragments_say_what_kind_of_change_they_are() -> None:
     folder = ROOT / "changes"
     kinds = "security|removed|deprecated|added|changed|fixed"
     fragments = [path for path in folder.iterdir() if path.name != "README.md"]
-    wrong = [path.name for path in fragments if not re.fullmatch(rf"(\d+|\+[\w-]+)\.({kinds})\.md", path.name)]
+    wrong = [
+        path.name for path in fragments if not re.fullmatch(rf"(\d+|\+[\w-]+)\.({kinds})\.md", path.name)
+    ]
     assert wrong == [], "see changes/README.md"
     assert [path.name for path in fragments if not path.read_text(encoding="utf-8").strip()] == []
 

@@ -43,7 +43,7 @@ def test_the_table_names_the_layers_of_the_design() -> None:
     assert {part: ALLOWED[part] for part in engines} == dict.fromkeys(engines, lower)
     assert {part: ALLOWED[part] for part in edges} == dict.fromkeys(edges, lower | engines)
     assert ALLOWED["operations"] == lower | engines | edges | {"app", "config"}
-    assert ALLOWED["cli"] == ALLOWED["dashboard"] == VOCABULARY | {"operations", "app", "config"}
+    assert ALLOWED["cli"] == ALLOWED["dashboard"] == VOCABULARY | {"operations", "demo", "app", "config"}
     assert ALLOWED["testing"].isdisjoint({"cli", "dashboard"})
 
 

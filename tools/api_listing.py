@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["PAGE", "Module", "listing", "modules"]
+__all__ = ["FACES", "PAGE", "Module", "listing", "modules"]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "reference" / "api.txt"
-FACES: Final = ("penstock.cli.", "penstock.dashboard.")
-"""What a face promises is its commands and pages, not the functions behind them."""
+FACES: Final = ("penstock.cli.", "penstock.dashboard.", "penstock.demo.")
+"""What these promise is their commands and pages, not the functions behind them."""
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 

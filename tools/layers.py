@@ -41,7 +41,10 @@ ALLOWED: Final[Mapping[str, frozenset[str]]] = {
     **dict.fromkeys(_EDGES, _ENGINES_UP),
     **dict.fromkeys(_WIRING_UP, _EDGES_UP | _WIRING_UP),
     "operations": _EDGES_UP | _WIRING,
-    **dict.fromkeys(_FACES, VOCABULARY | {"operations"} | _WIRING),
+    **dict.fromkeys(_FACES, VOCABULARY | {"operations", "demo"} | _WIRING),
+    "demo": VOCABULARY
+    | {ROOT_PART, "streams", "operations"}
+    | _WIRING,  # a user's program that ships with us
     "testing": _EDGES_UP | _WIRING_UP | {"operations", ROOT_PART},
     ROOT_PART: _EDGES_UP | _WIRING_UP,
     "__main__": frozenset({"cli"}),
@@ -50,7 +53,7 @@ ALLOWED: Final[Mapping[str, frozenset[str]]] = {
 
 FOREIGN: Final[Mapping[str, frozenset[str]]] = {
     "typer": frozenset({"cli"}),
-    "rich": frozenset({"cli"}),
+    "rich": frozenset({"cli", "demo"}),
     "redis": frozenset({"streams", "testing"}) | _WIRING_UP,
     "hiredis": frozenset({"streams"}),
 }

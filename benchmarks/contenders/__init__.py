@@ -51,6 +51,19 @@ ENTRANTS: Final = (
         },
     ),
     Entrant(
+        OURS,
+        "penstock:Penstock",
+        ("penstock",),
+        {
+            Role.PUBLISH: 15_000,
+            Role.PUBLISH_SHARED: 60_000,
+            Role.PUBLISH_BATCH: 120_000,
+            Role.CONSUME: 150_000,
+            Role.CONSUME_EACH: 14_000,
+            Role.CONSUME_PACED: 200,
+        },
+    ),
+    Entrant(
         "redis-py",
         "redispy:RedisPy",
         ("redis",),

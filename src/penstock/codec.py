@@ -53,7 +53,7 @@ class _Json:
             raise EncodeError(self.content_type, str(failure)) from failure
         # msgspec writes NaN and infinities as null, so they can only be where there is one.
         if b"null" in data:
-            refuse_not_finite(value)
+            refuse_not_finite(value, data)
         return data
 
     def decode(self, data: bytes, type_: Any = Any) -> Any:
@@ -204,30 +204,31 @@ def _refuse(value: object) -> NoReturn:
     )
 
 
-def refuse_not_finite(value: object) -> None:
-    """Raise `EncodeError` for a NaN or an infinity in *value*, which JSON encoders write as null."""
+def refuse_not_finite(value: object, written: bytes) -> None:
+    """Raise `EncodeError` for a NaN or an infinity in *value* where *written*, its JSON, says null."""
     try:
         may_be = _NOT_FINITE.search(msgspec.msgpack.encode(value)) is not None
     except (OverflowError, TypeError, ValueError):
         may_be = True  # something JSON takes and MessagePack does not: look without its help
-    if may_be and (found := _first_not_finite(value)) is not None:
+    if may_be and (found := _first_lost(value, written)) is not None:
         reason = f"JSON has no {found}; send None, or write the event as MessagePack (codec=MESSAGEPACK)"
         raise EncodeError(JSON.content_type, reason)
 
 
-def _first_not_finite(value: object) -> str | None:
-    """The first NaN or infinity in *value* with its place."""
-    waiting: list[tuple[str, Any]] = [("$", msgspec.to_builtins(value, enc_hook=str))]
+def _first_lost(value: object, written: bytes) -> str | None:
+    """The first float that became null, with its place."""
+    plain = msgspec.to_builtins(value, str_keys=True, enc_hook=str)
+    waiting: list[tuple[str, Any, Any]] = [("$", plain, msgspec.json.decode(written))]
     while waiting:
-        place, item = waiting.pop()
-        if isinstance(item, float) and not math.isfinite(item):
+        place, item, sent = waiting.pop()
+        if isinstance(item, float) and sent is None:
             return f"{'NaN' if math.isnan(item) else 'infinity'} (at `{place}`)"
         if isinstance(item, dict):
-            mapping = cast("dict[object, Any]", item)
-            waiting.extend((f"{place}.{key}", mapping[key]) for key in reversed(mapping))
+            mapping, there = cast("dict[str, Any]", item), sent or {}  # a key may be spelled differently there
+            waiting.extend((f"{place}.{key}", mapping[key], there.get(key)) for key in reversed(mapping))
         elif isinstance(item, list | tuple):
-            items = cast("list[Any]", item)
-            waiting.extend((f"{place}[{at}]", items[at]) for at in reversed(range(len(items))))
+            items, there = cast("list[Any]", item), sent or [None] * len(item)
+            waiting.extend((f"{place}[{at}]", items[at], there[at]) for at in reversed(range(len(items))))
     return None
 
 

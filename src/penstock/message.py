@@ -107,7 +107,6 @@ class Message:
 
     def __init__(
         self,
-        *,
         id: str | bytes,  # noqa: A002  the field's own word
         name: str,
         stream: str,

@@ -167,6 +167,8 @@ NOT_FINITE: list[tuple[object, str]] = [
     ({"lines": [Line(1.0), Line(math.nan)]}, "JSON has no NaN (at `$.lines[1].price`)"),
     ({"big": 2**70, "set": {math.inf}}, "JSON has no infinity (at `$.set[0]`)"),
     ({"null": "null", "x": (None, math.nan)}, "JSON has no NaN (at `$.x[1]`)"),
+    ({1e300: {"x": [math.nan]}}, "JSON has no NaN (at `$.1e+300.x[0]`)"),
+    ({1: {"x": math.nan}, "1": 5}, "JSON has no NaN (at `$.1"),
 ]
 
 

@@ -14,7 +14,7 @@ from penstock.app import App
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
 from penstock.cli._errors import DONE, PARTIAL, REFUSED, USAGE, WrongUsage
-from penstock.cli._lines import Line, read_lines
+from penstock.cli._lines import Line, Source, read_lines
 from penstock.cli._output import Output, short_duration
 from penstock.codec import BYTES, JSON, MESSAGEPACK, TEXT, Codec
 from penstock.errors import CodecError, PublishError, UsageError
@@ -156,7 +156,7 @@ async def _emit_lines(out: Output, app: App, form: _Form, *, skip_bad: bool) -> 
     account, began, done_bytes = _Account(), time.monotonic(), 0
     total = _size_of_input()
     with out.progress(f"Emitting {form.name}", total=total, of_bytes=total is not None) as bar:
-        async for lines in read_lines(sys.stdin.buffer, longest=4 * app.settings.max_body + 4096):
+        async for lines in read_lines(_standard_input(), longest=4 * app.settings.max_body + 4096):
             await _emit_batch(app, form, lines, account, skip_bad=skip_bad)
             done_bytes += sum(line.size for line in lines)
             seconds = max(time.monotonic() - began, 1e-6)
@@ -270,3 +270,9 @@ def _size_of_input() -> int | None:
     except (OSError, ValueError):
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _standard_input() -> Source:
+    """Standard input without its buffer, which a thread that is still reading would hold locked at the end."""
+    source: Source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    return source

@@ -1,13 +1,18 @@
 """Lines of standard input as they come: many at once from a file, each at once from someone who types."""
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-__all__ = ["Line", "read_lines"]
+from penstock.cli._errors import Refusal
+
+__all__ = ["Line", "Source", "read_lines"]
 
 _CHUNK: Final = 256 * 1024
+_AHEAD: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +24,45 @@ class Line:
     size: int
 
 
-class _Source(Protocol):
-    """What standard input's buffer can do."""
+class Source(Protocol):
+    """Where bytes come from: an unbuffered file."""
 
-    def read1(self, size: int = -1, /) -> bytes: ...
+    def read(self, size: int = -1, /) -> bytes | None:
+        """What is there, waiting for the first byte; nothing at the end."""
 
 
-async def read_lines(source: _Source, *, longest: int) -> AsyncIterator[list[Line]]:
+async def read_lines(source: Source, *, longest: int) -> AsyncIterator[list[Line]]:
     """Batches of lines; a line over *longest* bytes comes without its text, and never fills the memory."""
     splitter = _Splitter(longest)
-    while chunk := await asyncio.to_thread(source.read1, _CHUNK):
+    async for chunk in _chunks(source):
         if lines := splitter.feed(chunk):
             yield lines
     if lines := splitter.feed(b"\n"):
         yield lines
+
+
+async def _chunks(source: Source) -> AsyncIterator[bytes]:
+    """What a thread reads. It is a daemon, because nothing ends a read from a terminal when we are interrupted."""
+    loop, room = asyncio.get_running_loop(), threading.Semaphore(_AHEAD)
+    chunks: asyncio.Queue[bytes | BaseException] = asyncio.Queue()
+
+    def pump() -> None:
+        found: bytes | BaseException = b"..."
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            while found and isinstance(found, bytes):
+                room.acquire()
+                try:
+                    found = source.read(_CHUNK) or b""
+                except (OSError, ValueError) as failure:
+                    found = failure
+                loop.call_soon_threadsafe(chunks.put_nowait, found)
+
+    threading.Thread(target=pump, name="penstock standard input", daemon=True).start()
+    while found := await chunks.get():
+        room.release()
+        if isinstance(found, BaseException):
+            raise Refusal(f"standard input cannot be read: {found}") from found
+        yield found
 
 
 class _Splitter:

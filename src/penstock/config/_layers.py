@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from penstock.config._files import FileContent, KeyPath, split_key
-from penstock.config._saying import nearest, shown
+from penstock.config._saying import mask, nearest, shown
 from penstock.config._schema import ROOT, Key, Named, Node, Section
 from penstock.errors import UsageError
 
@@ -44,7 +44,7 @@ class Problems:
 
     def add(self, where: str, path: KeyPath, reason: object) -> None:
         """Something is wrong with the key *path*."""
-        self.found.append(f"{where}: {dotted(path)}: {reason}")
+        self.found.append(f"{where}: {dotted(map(mask, path))}: {reason}")
         self.keys.add(path)
 
 

@@ -168,10 +168,12 @@ def url(value: object, loose: bool) -> str:
     try:
         parts = urlsplit(found)
         _ = parts.port
+        readable = not parts.fragment
     except ValueError:
-        raise UsageError(
-            f"{shown(found)} has no readable host and port; {remedy}, and percent-encode what is special in a password"
-        ) from None
+        parts, readable = urlsplit(""), False
+    if not readable:
+        encode = "percent-encode what is special in a password"
+        raise UsageError(f"{shown(found)} has no readable host and port; {remedy}, and {encode}")
     if scheme == "unix" and not parts.path:
         raise UsageError(f"{shown(found)} names no socket; write unix:///run/valkey.sock")
     database = parts.path.strip("/")

@@ -69,7 +69,11 @@ def flights(limit: int | None = None) -> Iterator[Flight]:
         year, month, day = column["year"], column["month"], column["day"]
         carrier, number = column["carrier"], column["flight"]
         origin, destination = column["origin"], column["dest"]
-        scheduled, departed, departure_delay = column["sched_dep_time"], column["dep_time"], column["dep_delay"]
+        scheduled, departed, departure_delay = (
+            column["sched_dep_time"],
+            column["dep_time"],
+            column["dep_delay"],
+        )
         arrived, arrival_delay = column["arr_time"], column["arr_delay"]
         for row in islice(rows, limit):
             yield Flight(

@@ -14,6 +14,7 @@ class FlightEvent(Event):
 
     flight: str
     day: date
+    """The day it was scheduled for."""
     carrier: str
     airport: str
     """Where it happened."""

@@ -1,8 +1,8 @@
-"""What is to come out: the figures computed straight from the table, without events, to compare the folded ones with."""
+"""What is to come out: the figures straight from the table, without events, to compare the folded ones with."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from penstock.demo.data import Flight
 
@@ -68,20 +68,19 @@ def compute(flights: Iterable[Flight]) -> Figures:
 
 def differences(folded: Figures, computed: Figures) -> list[str]:
     """One line for each carrier and airport whose figures are not the same; none when all are equal."""
-    pairs = [
-        ("carrier", folded.carriers, computed.carriers),
-        ("airport", folded.airports, computed.airports),
-    ]
     return [
-        f"{what} {code}: folded {ours.get(code)}, computed {theirs.get(code)}"
-        for what, ours, theirs in pairs
-        for code in sorted(ours.keys() | theirs.keys())
-        if ours.get(code) != theirs.get(code)
+        *_different("carrier", folded.carriers, computed.carriers),
+        *_different("airport", folded.airports, computed.airports),
     ]
+
+
+def _different(what: str, folded: Mapping[str, object], computed: Mapping[str, object]) -> Iterator[str]:
+    for code in sorted(folded.keys() | computed.keys()):
+        if folded.get(code) != computed.get(code):
+            yield f"{what} {code}: folded {folded.get(code)}, computed {computed.get(code)}"
 
 
 def _moment(flight: Flight, clock: int) -> str:
     if clock < 2400:
         return f"{flight.day} {clock // 100:02}:{clock % 100:02}"
-    midnight = datetime(flight.day.year, flight.day.month, flight.day.day) + timedelta(days=1)
-    return f"{midnight:%Y-%m-%d %H:%M}"
+    return f"{flight.day + timedelta(days=1)} 00:00"

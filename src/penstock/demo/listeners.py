@@ -16,10 +16,10 @@ __all__ = ["app", "board", "delays", "moment"]
 
 app = App("flights")
 
-# One lane: SQLite has a single writer anyway. What a killed worker held is free for others after five seconds.
-delays = app.group("delays", concurrency=1, min_idle="5s")
+# One lane: SQLite has a single writer anyway. What a killed worker held is free for others after three seconds.
+delays = app.group("delays", concurrency=1, min_idle="3s")
 # A time that cannot be read will not get better by waiting: its first failure is final, and waits for a person.
-board = app.group("board", concurrency=1, min_idle="5s", retry=Retry(attempts=1))
+board = app.group("board", concurrency=1, min_idle="3s", retry=Retry(attempts=1))
 
 
 @app.provide(Book, shared=True)
@@ -36,7 +36,8 @@ def open_book(app: App) -> Iterator[Book]:
 def count_departures(flights: list[FlightDeparted], messages: list[Message], book: Book) -> None:
     """A carrier's departures and their delay."""
     change = """INSERT INTO carriers (code, departed, departure_delay) VALUES (?, 1, ?)
-        ON CONFLICT DO UPDATE SET departed = departed + 1, departure_delay = departure_delay + excluded.departure_delay"""
+        ON CONFLICT DO UPDATE SET departed = departed + 1,
+        departure_delay = departure_delay + excluded.departure_delay"""
     book.count("delays", messages, change, [(flight.carrier, flight.delay) for flight in flights])
 
 
@@ -91,8 +92,8 @@ def show_cancellations(flights: list[FlightCancelled], messages: list[Message], 
 def moment(day: date, clock: int) -> str:
     """When it was: 517 on the second of January is ``2013-01-02 05:17``.
 
-    The first release fails on real data: midnight is 2400 in the table, and no time has an hour of 24. Nobody notices in
-    a review; 179 flights of the year do. The second release adds hours and minutes to the day.
+    The first release fails on real data: midnight is 2400 in the table, and no time has an hour of 24. It looks right,
+    and is so for all but 179 events of the year. The second release adds hours and minutes to the day.
     """
     hour, minute = divmod(clock, 100)
     if os.environ.get("FLIGHTS_RELEASE") == "1":

@@ -55,7 +55,9 @@ class Screen:
         """A table; columns whose name ends in a blank are aligned to the left, all others to the right."""
         table = Table(box=box.SIMPLE, pad_edge=False)
         for column in columns:
-            table.add_column(column.strip(), justify="left" if column.endswith(" ") else "right", overflow="fold")
+            table.add_column(
+                column.strip(), justify="left" if column.endswith(" ") else "right", overflow="fold"
+            )
         for row in rows:
             table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
         self._console.print(table)

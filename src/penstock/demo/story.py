@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
 from pathlib import Path
 
 from penstock.demo.book import Book
@@ -34,7 +33,7 @@ class Killed:
     held: int
     """Events delivered to it and not acknowledged: nobody but the server knew of them then."""
     when: float
-    taken_over_after: float | None = None
+    claimed_after: float | None = None
 
 
 @dataclass
@@ -69,7 +68,9 @@ class Story:
         counts: dict[str, int] = {}
         for event in events:
             counts[type(event).__name__] = counts.get(type(event).__name__, 0) + 1
-        self.screen.title(f"{len(table):,} real flights out of New York in 2013, told as {len(events):,} events")
+        self.screen.title(
+            f"{len(table):,} real flights out of New York in 2013, told as {len(events):,} events"
+        )
         self.screen.say(", ".join(f"{count:,} {name}" for name, count in counts.items()))
         [server] = await self.operations.servers()
         self.screen.say(f"server: {server.product} {server.version}, started for this in {self.folder}")
@@ -108,34 +109,38 @@ class Story:
                 handling = tasks.create_task(self._watch(total, bars))
                 emitting = tasks.create_task(self._emit(events))
         emit_seconds, handle_seconds = emitting.result() - began, handling.result() - began
-        self.screen.say(f"emitted {total:,} events in {emit_seconds:.1f} s: {total / emit_seconds:,.0f} a second")
+        self.screen.say(
+            f"emitted {total:,} events in {emit_seconds:.1f} s: {total / emit_seconds:,.0f} a second"
+        )
         self.screen.say(
             f"handled by both groups in {handle_seconds:.1f} s: {2 * total / handle_seconds:,.0f} a second"
         )
         self._tell_of_the_killed()
 
     async def _emit(self, events: Sequence[FlightEvent]) -> float:
-        """Emit all of it, a thousand events a write; when that was done."""
-        for start in range(0, len(events), _CHUNK):
-            published = await app.emit_many(islice(events, start, start + _CHUNK))
+        """Emit all of it, up to a thousand events a write; when that was done."""
+        size = max(1, min(_CHUNK, len(events) // 50))
+        for start in range(0, len(events), size):
+            published = await app.emit_many(events[start : start + size])
             self.emitted += len(published)
             if self.killed is None and self.emitted > len(events) // 3:
-                await self._kill_one_at_work()
+                await self._kill_one_at_work(at_least=size // 10)
         return time.monotonic()
 
-    async def _kill_one_at_work(self) -> None:
-        """Kill the first worker of the delays, if it holds anything at this moment."""
+    async def _kill_one_at_work(self, *, at_least: int) -> None:
+        """Kill the first worker of the delays, if it holds that many events at this moment."""
         worker = next(each for each in self.workers.running if each.consumer == "delays-1")
         worker.pause()
         detail = await self.operations.group(_STREAM, worker.group)
         held = sum(consumer.pending for consumer in detail.consumers if consumer.name == worker.consumer)
-        if not held:
+        if held < at_least:
             worker.go_on()
             return
         self.workers.kill(worker)
         self.killed = Killed(worker, held, time.monotonic())
         self.screen.say(
-            f"kill -9 {worker.pid}: {worker.consumer} is gone, and held {held:,} events unacknowledged", style="red"
+            f"kill -9 {worker.pid}: {worker.consumer} is gone, and held {held:,} events unacknowledged",
+            style="red",
         )
 
     async def _watch(self, total: int, bars: Bars) -> float:
@@ -153,11 +158,11 @@ class Story:
 
     async def _look_after_the_killed(self) -> None:
         killed = self.killed
-        if killed is None or killed.taken_over_after is not None:
+        if killed is None or killed.claimed_after is not None:
             return
         detail = await self.operations.group(_STREAM, killed.worker.group)
         if not any(each.pending for each in detail.consumers if each.name == killed.worker.consumer):
-            killed.taken_over_after = time.monotonic() - killed.when
+            killed.claimed_after = time.monotonic() - killed.when
 
     def _tell_of_the_killed(self) -> None:
         if (killed := self.killed) is None:
@@ -165,8 +170,9 @@ class Story:
         with Book(self.book) as book:
             again = book.repeats(killed.worker.group)
         self.screen.say(
-            f"of the killed worker's {killed.held:,} events all had been taken over {killed.taken_over_after or 0:.1f} s later;\n"
-            f"{again:,} of them it had counted before it died: they were delivered again, and counted once"
+            f"{killed.claimed_after or 0:.1f} s after the kill delays-2 had claimed all {killed.held:,} events that "
+            f"{killed.worker.consumer} held.\n{again:,} of them had been counted before they could be acknowledged: "
+            "they came again, and did not count twice."
         )
 
     # -- a failure ----------------------------------------------------------------------------------------------
@@ -178,7 +184,7 @@ class Story:
             (
                 each.failed.entry_id,
                 each.message.payload["flight"] if each.message else "",
-                each.message.payload["time"] if each.message else "",
+                str(each.message.payload["time"]) if each.message else "",
                 each.failed.listener,
                 f"{each.failed.error_type}: {each.failed.error}",
             )
@@ -186,8 +192,12 @@ class Story:
         ]
         self.screen.table(("entry ", "flight ", "time", "listener ", "error "), rows)
         count = await self._failed_count()
-        self.screen.say(f"{count:,} in all, {len(rows)} shown. Midnight is 2400 in this table, and no hour is 24.")
-        self.screen.say("All other events of their batches went through: a failing batch is run again one by one.")
+        self.screen.say(
+            f"{count:,} in all, {len(rows)} shown. Midnight is 2400 in this table, and no hour is 24."
+        )
+        self.screen.say(
+            "All other events of their batches went through: a failing batch is run again one by one."
+        )
 
     async def _failed_count(self) -> int:
         plan = await self.operations.failed_plan(FailedWhich(stream=_STREAM))
@@ -198,8 +208,10 @@ class Story:
         self.workers.stop(board)
         mended = self.workers.start("board", 1, release=2)
         await self._until_it_listens(mended)
-        self.screen.say(f"{mended.consumer} runs release 2 in process {mended.pid}; the old one ended in good order")
-        outcomes = {outcome: 0 for outcome in RetryOutcome}
+        self.screen.say(
+            f"{mended.consumer} runs release 2 in process {mended.pid}; the old one ended in good order"
+        )
+        outcomes = dict.fromkeys(RetryOutcome, 0)
         async for result in self.operations.failed_retry(FailedWhich(group="board")):
             outcomes[result.outcome] += 1
         told = ", ".join(f"{count:,} {outcome.value}" for outcome, count in outcomes.items() if count)

@@ -1,7 +1,7 @@
 """A worker process: one group of the app under one consumer name, until it is told to stop.
 
-``penstock run penstock.demo.listeners --only delays`` is nearly the same. This one also ends when the demo is gone, even
-if that was killed: its standard input is a pipe that the demo holds open.
+``penstock run --only delays`` does nearly the same. This one also ends when the demo is gone, even if that was killed:
+its standard input is a pipe that the demo holds open.
 """
 
 import asyncio

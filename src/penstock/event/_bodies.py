@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol, cast, is_typeddict
@@ -93,6 +94,10 @@ class _PlainBody:
         return reason_of(failure)
 
 
+_MAY_BE_NOT_FINITE = re.compile(rb"null|NaN|Infinity")
+"""What pydantic writes for NaN and infinities, as its models are told (``ser_json_inf_nan``)."""
+
+
 class _ModelBody:
     """Pydantic models, which write and read themselves, by the aliases of their fields."""
 
@@ -107,8 +112,8 @@ class _ModelBody:
             if codec is not JSON:
                 return codec.encode(_plain(event.model_dump(by_alias=True)))
             data: bytes = event.model_dump_json(by_alias=True).encode()
-            if b"null" in data:  # which pydantic, too, makes of NaN
-                refuse_not_finite(event.model_dump(mode="json", by_alias=True))
+            if _MAY_BE_NOT_FINITE.search(data):
+                refuse_not_finite(event.model_dump(mode="json", by_alias=True), data)
             return data
         except (PenstockError, MemoryError):
             raise

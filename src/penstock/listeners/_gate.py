@@ -28,10 +28,9 @@ class Gate:
         self.is_closed = False
         """Whether someone is alone inside, or waits to be: nobody else may start."""
 
-    def leave(self) -> None:
-        """One handler ended."""
-        self.inside -= 1
-        if self.is_closed and self.inside == 0:
+    def left(self) -> None:
+        """One handler ended while the gate is closed."""
+        if self.inside == 0:
             self._empty.set()
 
     async def wait_open(self) -> None:

@@ -28,10 +28,10 @@ class Hand:
 
     def finish(self, stream: str, entry_id: RawId) -> None:
         """An entry was handled: its acknowledgement goes with the next write."""
-        if not self._done:
-            self._on_first_done()
         done = self._done.get(stream)
         if done is None:
+            if not self._done:
+                self._on_first_done()
             done = self._done[stream] = []
         done.append(entry_id)
 

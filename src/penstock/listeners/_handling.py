@@ -163,22 +163,11 @@ class Handling:
         self._executor = executor
 
     async def handle(
-        self, message: Message, found: RouteSet, acknowledge: Callable[[Message], Any]
+        self, message: Message, routes: Sequence[Route], acknowledge: Callable[[Message], Any]
     ) -> Verdict:
         """Run the listeners over one message, each whatever became of the others."""
-        if (direct := found.direct) is not None:
-            token = CURRENT_MESSAGE.set(message)
-            try:
-                await direct.plan.function(decode_for(direct, message))
-            except BaseException as failure:  # noqa: BLE001  the one place where a user's handler is called
-                if is_our_cancellation(failure):
-                    raise
-                return self._judge([(direct, failure)], message.attempt)
-            finally:
-                CURRENT_MESSAGE.reset(token)
-            return HANDLED
         errors: list[tuple[Route, BaseException | Kept]] = []
-        for route in found.routes:
+        for route in routes:
             outcome = await self.handle_one(message, route, acknowledge)
             if outcome is not None:
                 errors.append((route, outcome))

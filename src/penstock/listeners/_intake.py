@@ -208,11 +208,7 @@ class Intake:
             async with session.gate.alone():
                 if session.is_quiet:
                     return
-                session.gate.inside += 1
-                try:
-                    await self._handle_suspect(stream, entry)
-                finally:
-                    session.gate.leave()
+                await self._handle_suspect(stream, entry)
             self.suspects.popleft()
             if not self.suspects:
                 self._suspects_went.set()

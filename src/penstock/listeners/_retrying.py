@@ -87,7 +87,9 @@ class RetryRunner:
                 await self.settle(lambda: self.failures.return_retry(claim))
                 return False
             case Record(after):
-                return await self._fail(claim, message.name, failure_of(claim.key.listener, outcome, after), outcome)
+                return await self._fail(
+                    claim, message.name, failure_of(claim.key.listener, outcome, after), outcome
+                )
 
     async def _run_all(self, claim: RetryClaim, message: Message) -> bool:
         """A record about the whole message: every listener runs; those that fail get records of their own."""
@@ -120,7 +122,9 @@ class RetryRunner:
             return outcome
         return await self.handling.handle_one(message, route, _acknowledged_by_record)
 
-    async def _fail(self, claim: RetryClaim, name: str, failure: ListenerFailure, error: BaseException) -> bool:
+    async def _fail(
+        self, claim: RetryClaim, name: str, failure: ListenerFailure, error: BaseException
+    ) -> bool:
         if await self.settle(lambda: self.failures.fail_retry(claim, failure)) is Settled.DONE:
             self._tell(claim, name, failure, error)
         return False

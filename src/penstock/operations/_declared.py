@@ -29,11 +29,12 @@ def event_listeners(app: App) -> list[EventListeners]:
     ]
 
 
-def unheard(app: App, events: Sequence[str]) -> list[str]:
-    """Those of *events* (names or streams) that no listener of the app would hear."""
+def unheard(app: App, events: Sequence[str], *, group: str | None = None) -> list[str]:
+    """Those of *events* (names or streams) that no listener of the app, or of that group of it, would hear."""
     heard: set[str] = set()
     for known in event_listeners(app):
-        heard |= {known.event, known.stream}
+        if group is None or any(listener.group == group for listener in known.listeners):
+            heard |= {known.event, known.stream}
     return [event for event in events if event not in heard]
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from penstock.app import App, Selection
-from penstock.errors import ConfigurationError, UsageError
+from penstock.errors import UsageError
 from penstock.lifecycle import State
 from penstock.listeners import Call, Runner, keep_alive
 from penstock.message import Message
@@ -38,7 +38,8 @@ class Work:
     Args:
         only: Groups by name; empty for all.
         events: Only listeners of these event names; empty for all.
-        group: The one group whose listeners run; ``None`` together with *ungrouped* runs listeners without groups.
+        group: The one group whose listeners run.
+        ungrouped: Run the listeners without their groups: every event from *start* on, nothing acknowledged.
         start: Where reading without a group begins, or where groups begin that do not exist yet.
         reclaim: Take over first what other consumers have left pending for so long.
         attempts: How often to start again after an error that is no handler's; ``None`` for ever.
@@ -61,8 +62,8 @@ class Work:
         attempts: int | None = 0,
         on_run: Callable[[HandlerRun], None] | None = None,
     ) -> None:
-        if group is None and (consumer is not None or reclaim is not None) and ungrouped:
-            raise UsageError("a consumer name and reclaiming belong to a group; name one")
+        if ungrouped and (group is not None or consumer is not None or reclaim is not None):
+            raise UsageError("a consumer name and reclaiming belong to a group; without one they mean nothing")
         self.app = app
         self._selection = Selection(
             only=(*only, *([group] if group is not None else [])),
@@ -83,7 +84,8 @@ class Work:
         """Check declarations and settings; what will run: groups with their streams.
 
         Raises:
-            ConfigurationError: Something cannot work, or *start* was given and a group has a place of its own already.
+            ConfigurationError: Something cannot work.
+            UsageError: *start* was given, and the group exists and has a place of its own.
         """
         _ = self.app.settings
         if self._group_start is not None:
@@ -137,7 +139,7 @@ class Work:
                 broker = await self.app.broker_for(stream)
                 known = await broker.groups(stream) if stream in await broker.streams() else []
                 if any(each.name == group.name for each in known):
-                    raise ConfigurationError(
+                    raise UsageError(
                         f"group {group.name!r} of stream {stream!r} exists and has a place of its own; "
                         "leave --from out to go on there"
                     )
@@ -175,24 +177,17 @@ def _run_of(call: Call, message: Message, seconds: float, failure: BaseException
 
 
 def printing_app(
-    app: App,
-    streams: Sequence[str],
-    *,
-    group: str | None,
-    show: Callable[[EntryView], None],
-    pools: Mapping[str, str],
-) -> str | None:
-    """Give an app that declares nothing one listener, which shows every message; the group to run, if any.
-
-    *pools* says which pool a stream is in.
-    """
+    app: App, streams: Sequence[str], *, group: str | None, show: Callable[[EntryView], None]
+) -> None:
+    """Give an app that declares nothing one listener, which shows every message of these streams."""
+    pools = app.settings.stream_settings
 
     async def showing(message: Message) -> None:
-        show(view_of_message(pools.get(message.stream, "default"), message))
+        declared = pools.get(message.stream)
+        show(view_of_message(declared.pool if declared is not None else "default", message))
 
     if group is None:
         target = app.registry.group(_NO_GROUP, streams=tuple(streams), broadcast=True)
     else:
         target = app.group(group, streams=tuple(streams))
     target.on(Any, name=_SHOWING)(showing)
-    return group

@@ -19,6 +19,9 @@ __all__ = ["PAUSE_S", "explain", "running_server"]
 PAUSE_S = 0.005
 """How long to wait before looking again."""
 
+_FIRST_WITH_FOLDER = 7
+"""Redis 7 was the first to keep the append-only file in a folder; earlier ones look beside it and find nothing."""
+
 
 def running_server(
     folder: ServerFolder, durability: Durability, deadline: float, allowed: timedelta
@@ -53,6 +56,11 @@ def running_server(
 
 def _start(folder: ServerFolder, durability: Durability, lock: FileLock) -> None:
     binary = find_binary()
+    if int(binary.version.split(".")[0]) < _FIRST_WITH_FOLDER and (folder.path / "appendonlydir").is_dir():
+        raise EmbeddedServerError(
+            f"the data in {folder.path} was written by a newer server than {binary.path} ({binary.product} "
+            f"{binary.version}), which would not see it and start empty; name a newer one in PENSTOCK_SERVER, {REMEDY}"
+        )
     socket = socket_place(folder)
     clear_the_way(folder, socket)
     # Before the server: should we be killed in between, others still know where it listens.

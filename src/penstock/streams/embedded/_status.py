@@ -89,7 +89,7 @@ def start_server(data_folder: Path, *, start_timeout: timedelta = START_TIMEOUT)
             record = folder.read()
             if record is not None:
                 folder.write(replace(record, stays=True))
-        return server_status(data_folder)
+    return server_status(data_folder)
 
 
 def stop_server(data_folder: Path, *, timeout: timedelta = timedelta(seconds=10)) -> bool:
@@ -135,10 +135,10 @@ def _measured(running: ServerStatus, info: Mapping[str, str]) -> ServerStatus:
 def _users(folder: ServerFolder) -> int:
     """Who holds the users' lock, as the kernel lists it: one line a holder, those who wait marked with an arrow."""
     with FileLock(folder.users_lock) as users:
-        alone = users.try_exclusive()
+        # Neither way: the watcher has it alone, for a moment or to end the server.
+        if users.try_exclusive() or not users.try_shared():
+            return 0
         inode = users.identity()[1]
-    if alone:
-        return 0
     counted = 0
     with suppress(OSError):
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()

@@ -46,12 +46,12 @@ class NativeLayout:
                 and fields[4] == b"meta"
             ):
                 return Message(
-                    id=fields[1],
-                    name=fields[3].decode(),
-                    stream=stream,
-                    raw_entry_id=raw_entry_id,
-                    meta=_decode_meta(fields[5]),
-                    data=fields[7] if size == 8 else None,
+                    fields[1],
+                    fields[3].decode(),
+                    stream,
+                    raw_entry_id,
+                    _decode_meta(fields[5]),
+                    fields[7] if size == 8 else None,
                 )
             return self._read_foreign(stream, raw_entry_id, fields)
         except (msgspec.DecodeError, UnicodeDecodeError) as failure:

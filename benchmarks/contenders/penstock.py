@@ -1,0 +1,71 @@
+"""Ourselves, through the public API only: an app, an event class, a listener."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from benchmarks.contender import Acknowledge, Contender, Place, Publisher
+from benchmarks.tally import Tally
+from penstock import App, Delivery, Event
+
+__all__ = ["Penstock"]
+
+
+class OrderPlaced(Event, name="order.placed", key="order_id"):
+    """The order, declared as a user would."""
+
+    number: int
+    order_id: str
+    customer: str
+    sku: str
+    quantity: int
+    total_cents: int
+    placed_ns: int
+
+
+class _PenstockPublisher(Publisher[OrderPlaced]):
+    def __init__(self, app: App, stream: str) -> None:
+        self._app, self._stream = app, stream
+
+    async def publish(self, order: OrderPlaced) -> None:
+        await self._app.emit(order, stream=self._stream)
+
+    async def publish_batch(self, orders: Sequence[OrderPlaced]) -> None:
+        await self._app.emit_many(orders, stream=self._stream)
+
+
+class Penstock(Contender[OrderPlaced]):
+    """An app on the benchmark's server; a consumer reads as many entries at once as everybody here."""
+
+    def __init__(self) -> None:
+        super().__init__(OrderPlaced)
+
+    @asynccontextmanager
+    async def publisher(self, place: Place) -> AsyncGenerator[Publisher[OrderPlaced], None]:
+        async with App("bench", streams=f"unix://{place.socket}") as app:
+            yield _PenstockPublisher(app, place.stream)
+
+    async def consume(self, place: Place, tally: Tally, acknowledge: Acknowledge) -> None:
+        app = App("bench", streams=f"unix://{place.socket}")
+        each = acknowledge is Acknowledge.EACH
+        group = app.group(
+            place.group, streams=[place.stream], max_batch=place.batch, concurrency=1 if each else 10
+        )
+        if each:
+
+            @group.on("order.placed", acknowledge="manual")
+            async def handle_each(order: OrderPlaced, delivery: Delivery) -> None:
+                tally.saw(order)
+                await delivery.acknowledge()
+        else:
+
+            @group.on("order.placed")
+            async def handle(order: OrderPlaced) -> None:
+                tally.saw(order)
+
+        async with app:
+            runner = await app.runner()
+            running = asyncio.create_task(runner.run())
+            await tally.finished.wait()
+            runner.stop()
+            await running

@@ -1,0 +1,29 @@
+"""``penstock demo``: a year of real flights through a real server."""
+
+from typing import Annotated
+
+import typer
+
+from penstock.cli._cli import Cli
+from penstock.cli._commands import Noun
+
+__all__ = ["add_to"]
+
+
+def add_to(root: Noun) -> None:
+    """Add the command."""
+    root.verb("demo")(demo)
+
+
+def demo(
+    cli: Cli,
+    flights: Annotated[
+        int | None, typer.Option("--flights", metavar="N", min=1, help="Only the first N flights.  [default: all]")
+    ] = None,
+    stay: Annotated[bool, typer.Option("--stay", help="Leave the streams there at the end, to look around in.")] = False,
+) -> int:
+    """Play flights through a server: two groups of workers, failures, a mended listener, a worker that is killed."""
+    # The package is loaded only here: it brings a table of its own.
+    from penstock.demo import main
+
+    return main(flights=flights, stay=stay) or 0

@@ -1,0 +1,177 @@
+"""``penstock run``: the app at work."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penstock.app import App
+from penstock.cli._cli import Cli
+from penstock.cli._commands import Noun
+from penstock.cli._errors import Refusal, WrongUsage
+from penstock.cli._near import nearest
+from penstock.cli._running import work_until_signalled
+from penstock.cli._supervising import Supervisor
+from penstock.cli._watching import Watch
+from penstock.clock import parse_duration
+from penstock.operations import Operations, Work
+from penstock.telemetry import LOGGER
+
+__all__ = ["add_to", "refuse_eviction", "work_app"]
+
+_KINDS = ("group", "broadcast")
+_BROADCAST = "(broadcast)"
+
+
+def add_to(root: Noun) -> None:
+    """Add the command."""
+    root.verb("run", fast=True)(run)
+
+
+async def run(
+    cli: Cli,
+    app: Annotated[str | None, typer.Argument(metavar="[APP]", help="MODULE[:NAME]; the same as --app.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="KIND[:NAME]", help="Only this part: group:NAME, group, broadcast; may be given again."
+        ),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option("--processes", "-p", min=1, help="Worker processes; a dead one is started again.")
+    ] = 1,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Drain and start again whenever the code changes.")
+    ] = False,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="End when everything there is has been handled.")
+    ] = False,
+    idle_exit: Annotated[
+        str | None, typer.Option("--idle-exit", metavar="DURATION", help="End when nothing has moved for so long.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Work even on a server that may evict streams at its memory limit.")
+    ] = False,
+) -> int:
+    """Run the app: every group and broadcast listener, until a signal comes.
+
+    The first SIGINT or SIGTERM drains: what was begun is finished, then the exit code is 0. The second stops at once.
+    """
+    if app is not None and cli.options.app not in (None, app):
+        raise WrongUsage(f"the app is given twice, as {app} and as {cli.options.app}")
+    if until_idle and idle_exit is not None:
+        raise WrongUsage("--until-idle ends sooner than --idle-exit ever would; give one of them")
+    if reload and (until_idle or idle_exit is not None):
+        raise WrongUsage("--reload starts again, and --until-idle and --idle-exit end; leave one out")
+    wait = None if idle_exit is None else parse_duration(idle_exit)
+    cli = cli.with_app(app)
+    if processes == 1 and not reload:
+        return await _run_here(cli, only or [], until_idle=until_idle, idle_exit=wait, force=force)
+    settings = cli.settings()
+    cli.logs()
+    arguments = [
+        *cli.options.as_arguments(),
+        "run",
+        *(word for part in only or [] for word in ("--only", part)),
+        *(["--until-idle"] if until_idle else []),
+        *(["--idle-exit", idle_exit] if idle_exit is not None else []),
+        *(["--force"] if force else []),
+    ]
+    if reload:
+        folders = [Path.cwd(), *([settings.file.parent] if settings.file is not None else [])]
+        return await Supervisor(arguments, count=processes, watch=Watch(folders)).run()
+    loaded = cli.app()
+    async with loaded:
+        # What no worker could start with is found here, once, and not by every worker for ever.
+        await _prepared(loaded, only or [], force=force)
+        return await Supervisor(arguments, count=processes).run()
+
+
+async def _run_here(
+    cli: Cli, only: list[str], *, until_idle: bool, idle_exit: timedelta | None, force: bool
+) -> int:
+    app = cli.app()
+    cli.logs(app)
+    async with app:
+        work, groups = await _prepared(app, only, force=force, until_idle=until_idle, idle_exit=idle_exit)
+        return await work_app(cli, app, work, groups)
+
+
+async def _prepared(
+    app: App,
+    only: list[str],
+    *,
+    force: bool,
+    until_idle: bool = False,
+    idle_exit: timedelta | None = None,
+) -> tuple[Work, Mapping[str, tuple[str, ...]]]:
+    _ = app.settings  # they may declare groups
+    work = Work(app, only=_groups(app, only), until_idle=until_idle, idle_exit=idle_exit)
+    groups = await work.prepare()
+    if not force:
+        await refuse_eviction(app)
+    return work, groups
+
+
+async def work_app(cli: Cli, app: App, work: Work, groups: Mapping[str, tuple[str, ...]]) -> int:
+    """Work until the end or a signal, and say so."""
+    if cli.out.json:
+        cli.out.line(event="started", app=app.name, groups=groups)
+    for group, streams in groups.items():
+        LOGGER.info("%s: working %s over %s", app.name, _shown(group), ", ".join(streams))
+    try:
+        return await work_until_signalled(work)
+    finally:
+        counts = work.counts
+        if cli.out.json:
+            cli.out.line(event="ended", app=app.name, counts=counts)
+        LOGGER.info(
+            "%s: ended; %d messages taken in, %d handled, %d failed, %d run again",
+            app.name,
+            counts.delivered,
+            counts.handled,
+            counts.failed,
+            counts.retried,
+        )
+
+
+async def refuse_eviction(app: App) -> None:
+    """Raises `Refusal` where a server may delete streams by itself."""
+    problems = await Operations(app).eviction_problems()
+    if problems:
+        raise Refusal("; ".join(problems), remedy="set it to noeviction, or say --force")
+
+
+def _groups(app: App, only: list[str]) -> list[str]:
+    """The names of the groups that ``--only`` means. Raises `WrongUsage`, `Refusal`."""
+    declared = [group.name for group in app.registry if not group.broadcast]
+    chosen: list[str] = []
+    for each in only:
+        kind, colon, name = each.partition(":")
+        if not colon and each in declared:
+            chosen.append(each)
+        elif kind == "group" and not name:
+            chosen += declared
+        elif kind == "broadcast" and not name:
+            chosen.append(_BROADCAST)
+        elif kind == "group" and name in declared:
+            chosen.append(name)
+        elif kind == "group" or not colon:
+            raise Refusal(
+                f"app {app.name!r} has no group {name or each!r}",
+                remedy=f"it has {', '.join(sorted(declared)) or 'none'}",
+                did_you_mean=nearest(name or each, [*declared, *_KINDS]),
+            )
+        else:
+            raise WrongUsage(
+                f"--only knows no kind {kind!r}",
+                remedy=f"kinds are {', '.join(_KINDS)}",
+                did_you_mean=nearest(kind, _KINDS),
+            )
+    return list(dict.fromkeys(chosen))
+
+
+def _shown(group: str) -> str:
+    return "broadcast listeners" if group.startswith("(") else f"group {group}"

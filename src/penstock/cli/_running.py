@@ -1,0 +1,81 @@
+"""Working until a signal comes: the first one drains, the second stops at once."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from typing import Final
+
+from penstock.cli._errors import DONE, INTERRUPTED
+from penstock.operations import Work
+from penstock.telemetry import LOGGER
+
+__all__ = ["SUPERVISOR_PIPE", "work_until_signalled"]
+
+SUPERVISOR_PIPE: Final = "PENSTOCK_SUPERVISOR_PIPE"
+"""The descriptor whose end tells a worker process that its supervisor is gone, however that came about."""
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Stopping:
+    """Counts the reasons to stop."""
+
+    def __init__(self, work: Work, task: "asyncio.Task[None]") -> None:
+        self._work, self._task = work, task
+        self.asked = 0
+
+    def ask(self, why: str) -> None:
+        """Drain; asked once more, stop at once."""
+        self.asked += 1
+        if self.asked > 1:
+            LOGGER.warning("%s: stopping at once; what was begun is left to others", why)
+            self._task.cancel()
+            return
+        LOGGER.info("%s: finishing what was begun; once more stops at once", why)
+        self._work.stop()
+        if self._work.is_at_rest:
+            # Nothing is being handled: it has not begun yet, or waits before another attempt.
+            self._task.cancel()
+
+
+async def work_until_signalled(work: Work) -> int:
+    """Run *work* to its end; the exit code. Raises what its run raises."""
+    task = asyncio.create_task(work.run(), name="work")
+    stopping = _Stopping(work, task)
+    with _listening(stopping):
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not stopping.asked:  # we are being cancelled ourselves
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                raise
+            await asyncio.gather(task, return_exceptions=True)
+    return INTERRUPTED if stopping.asked > 1 else DONE
+
+
+@contextlib.contextmanager
+def _listening(stopping: _Stopping) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    # Taken out, since a descriptor means nothing to the processes that handlers start.
+    pipe = int(os.environ.pop(SUPERVISOR_PIPE, "-1"))
+
+    def orphaned() -> None:
+        loop.remove_reader(pipe)
+        stopping.ask("the supervisor is gone")
+
+    with contextlib.suppress(NotImplementedError):  # no signals for event loops on Windows
+        for each in _SIGNALS:
+            loop.add_signal_handler(each, stopping.ask, each.name)
+    if pipe >= 0:
+        loop.add_reader(pipe, orphaned)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(NotImplementedError):
+            for each in _SIGNALS:
+                loop.remove_signal_handler(each)
+        if pipe >= 0:
+            loop.remove_reader(pipe)
