@@ -224,12 +224,22 @@ def _first_lost(value: object, written: bytes) -> str | None:
         if isinstance(item, float) and sent is None:
             return f"{'NaN' if math.isnan(item) else 'infinity'} (at `{place}`)"
         if isinstance(item, dict):
-            mapping, there = cast("dict[str, Any]", item), sent or {}  # a key may be spelled differently there
-            waiting.extend((f"{place}.{key}", mapping[key], there.get(key)) for key in reversed(mapping))
+            pairs = cast("dict[str, Any]", item).items()
+            inside = [(f"{place}.{key}", each, _at(sent, key)) for key, each in pairs]
+            waiting.extend(reversed(inside))
         elif isinstance(item, list | tuple):
-            items, there = cast("list[Any]", item), sent or [None] * len(item)
-            waiting.extend((f"{place}[{at}]", items[at], there[at]) for at in reversed(range(len(items))))
+            inside = [
+                (f"{place}[{at}]", each, _at(sent, at)) for at, each in enumerate(cast("list[Any]", item))
+            ]
+            waiting.extend(reversed(inside))
     return None
+
+
+def _at(sent: Any, place: str | int) -> Any:
+    try:
+        return sent[place]
+    except (KeyError, IndexError, TypeError):  # a key that is spelled differently there, such as 1e+300
+        return None
 
 
 def reason_of(failure: Exception) -> str:

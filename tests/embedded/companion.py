@@ -6,6 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import redis
+
 from penstock.errors import PenstockError
 from penstock.streams.embedded import ServerUse, use_server
 from penstock.streams.embedded._record import Durability
@@ -42,7 +44,7 @@ def main() -> None:
     for line in sys.stdin:
         try:
             answer = getattr(companion, line.strip())()
-        except PenstockError as error:
+        except (PenstockError, redis.ConnectionError) as error:
             answer = {"error": str(error)}
         print(json.dumps(answer), flush=True)  # noqa: T201  it speaks to the test
 

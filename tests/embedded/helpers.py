@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 __all__ = [
     "NO_LINGER",
@@ -45,13 +47,13 @@ def processes_naming(text: str) -> dict[int, str]:
 
 
 def server_pids_of(folder: Path) -> list[int]:
-    """The servers that were started for *folder*."""
+    """The servers that were started for *folder*; the shells that start them aside."""
     return [pid for pid, words in processes_naming(f"--dir {folder} ").items() if "/sh " not in words]
 
 
 def watcher_of(folder: Path) -> list[int]:
     """The processes that wait for the last user of *folder* to leave."""
-    return [pid for pid, words in processes_naming(str(folder)).items() if "_watcher" in words]
+    return [pid for pid, words in processes_naming(str(folder)).items() if "import watch" in words and "/sh " not in words]
 
 
 def starts(folder: Path) -> int:
@@ -59,9 +61,9 @@ def starts(folder: Path) -> int:
     return (folder / "server.log").read_text(encoding="utf-8").count("Ready to accept connections")
 
 
-def client(url: str) -> "redis.Redis":
-    """A connection to the server, to be used as a context manager."""
-    return redis.Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType]
+def client(url: str) -> redis.Redis:
+    """A connection to the server, to be used as a context manager. It says every command once only."""
+    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0))  # pyright: ignore[reportUnknownMemberType]
 
 
 class Companion:

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from penstock.streams.embedded import server_status, use_server
+from penstock.streams.embedded._locks import FileLock
 from tests.embedded.helpers import (
     NO_LINGER,
     Starter,
@@ -60,11 +61,12 @@ def test_a_watcher_that_was_killed_is_replaced(data_folder: Path) -> None:
     """By whoever comes or leaves next."""
     with use_server(data_folder, linger=timedelta(seconds=0.1)):
         for _ in range(2):
-            [watcher] = watcher_of(data_folder)
-            os.kill(watcher, signal.SIGKILL)
-            wait_until(lambda: not watcher_of(data_folder), "the watcher is gone")
+            wait_until(lambda: len(watcher_of(data_folder)) == 1, "there is a watcher")
+            os.kill(watcher_of(data_folder)[0], signal.SIGKILL)
+            # A dying process loses its arguments a moment before its locks.
+            with FileLock(data_folder / "watcher.lock") as lock:
+                wait_until(lock.try_shared, "the watcher is gone")
             use_server(data_folder, linger=timedelta(seconds=0.1)).release()
-            assert watcher_of(data_folder) != [watcher]
     wait_until(lambda: not server_pids_of(data_folder), "the server ends")
 
 
@@ -113,7 +115,7 @@ def test_what_a_killed_server_had_acknowledged_is_there_again(
     Under ``always`` this is promised; under ``everysec`` it holds while the disk keeps up, as it does for one writer.
     """
     acknowledged = data_folder / "acknowledged"
-    for _ in range(3):
+    for killed in range(3):
         writer = companion(durability=durability)
         writer.do("use")
         before = acknowledged.stat().st_size if acknowledged.exists() else 0
@@ -127,4 +129,4 @@ def test_what_a_killed_server_had_acknowledged_is_there_again(
             written = {entry_id for entry_id, _ in server.xrange("written")}
         noted = acknowledged.read_bytes().split()
         assert written.issuperset(noted)
-        assert len(written) - len(noted) <= 3
+        assert len(written) - len(noted) <= killed + 1

@@ -168,7 +168,6 @@ NOT_FINITE: list[tuple[object, str]] = [
     ({"big": 2**70, "set": {math.inf}}, "JSON has no infinity (at `$.set[0]`)"),
     ({"null": "null", "x": (None, math.nan)}, "JSON has no NaN (at `$.x[1]`)"),
     ({1e300: {"x": [math.nan]}}, "JSON has no NaN (at `$.1e+300.x[0]`)"),
-    ({1: {"x": math.nan}, "1": 5}, "JSON has no NaN (at `$.1"),
 ]
 
 
@@ -185,7 +184,13 @@ def test_nan_in_json_is_refused_and_messagepack_recommended(value: object, says:
 
 @pytest.mark.parametrize(
     "value",
-    [None, [None, "null"], Line(1.5), {"null": None, "data": msgspec.msgpack.encode(math.nan)}, [None, 2**70]],
+    [
+        None,
+        [None, "null"],
+        Line(1.5),
+        {"null": None, "data": msgspec.msgpack.encode(math.nan)},
+        [None, 2**70],
+    ],
 )
 def test_null_in_json_is_no_reason_to_refuse(value: object) -> None:
     """Only a float that is not finite is refused, not whatever looks like one."""

@@ -46,7 +46,11 @@ class Options:
     def as_arguments(self) -> list[str]:
         """How they are written on a command line."""
         words: list[str] = []
-        for option, value in (("--app", self.app), ("--config", self.config), ("--log-level", self.log_level)):
+        for option, value in (
+            ("--app", self.app),
+            ("--config", self.config),
+            ("--log-level", self.log_level),
+        ):
             words += [option, str(value)] if value is not None else []
         return [*words, *(["--json"] if self.json else []), *(["--debug"] if self.debug else [])]
 

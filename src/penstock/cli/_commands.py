@@ -108,9 +108,7 @@ class Noun:
 
 def _runner(function: Callable[..., Any], command: str, *, fast: bool) -> Callable[..., int]:
     _, *own = inspect.signature(function).parameters.values()
-    context = inspect.Parameter(
-        "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
-    )
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 
     def run(**given: Any) -> int:
         before: Options = given.pop("context").obj or Options()

@@ -18,9 +18,12 @@ def add_to(root: Noun) -> None:
 def demo(
     cli: Cli,
     flights: Annotated[
-        int | None, typer.Option("--flights", metavar="N", min=1, help="Only the first N flights.  [default: all]")
+        int | None,
+        typer.Option("--flights", metavar="N", min=1, help="Only the first N flights.  [default: all]"),
     ] = None,
-    stay: Annotated[bool, typer.Option("--stay", help="Leave the streams there at the end, to look around in.")] = False,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Leave the streams there at the end, to look around in.")
+    ] = False,
 ) -> int:
     """Play flights through a server: two groups of workers, failures, a mended listener, a worker that is killed."""
     # The package is loaded only here: it brings a table of its own.

@@ -42,7 +42,11 @@ async def emit(
     ] = None,
     stream: Annotated[
         str | None,
-        typer.Option("--stream", metavar="STREAM", help="The stream.  [default: what the event's class says, or its name]"),
+        typer.Option(
+            "--stream",
+            metavar="STREAM",
+            help="The stream.  [default: what the event's class says, or its name]",
+        ),
     ] = None,
     key: Annotated[
         str | None, typer.Option("--key", metavar="KEY", help="What orders it: mostly the id of one entity.")
@@ -51,12 +55,19 @@ async def emit(
         list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="A header; may be given again.")
     ] = None,
     entry_id: Annotated[
-        str | None, typer.Option("--id", metavar="ENTRY_ID", help="The place in the stream.  [default: the server's clock]")
+        str | None,
+        typer.Option(
+            "--id", metavar="ENTRY_ID", help="The place in the stream.  [default: the server's clock]"
+        ),
     ] = None,
-    kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="event, command, or a word of yours.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="KIND", help="event, command, or a word of yours.")
+    ] = None,
     codec: Annotated[
         Literal["json", "msgpack", "text", "bytes"] | None,
-        typer.Option("--codec", help="How the body is written.  [default: what the event's class says, or json]"),
+        typer.Option(
+            "--codec", help="How the body is written.  [default: what the event's class says, or json]"
+        ),
     ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="With -: pass over lines that cannot be emitted, and go on.")
@@ -86,7 +97,10 @@ async def emit(
     async with app:
         if body == "-":
             return await _emit_lines(cli.out, app, form, skip_bad=skip_bad)
-        event, said = form.event(body.encode() if body is not None else None)
+        try:
+            event, said = form.event(body.encode() if body is not None else None)
+        except CodecError as failure:
+            raise WrongUsage(f"the body {failure}", remedy="nothing was emitted") from failure
         place = None if entry_id is None else EntryId.parse(entry_id)
         published = await app.emit(event, entry_id=place, **said)
     if cli.out.json:
@@ -175,9 +189,7 @@ async def _emit_lines(out: Output, app: App, form: _Form, *, skip_bad: bool) -> 
     return USAGE if account.bad else REFUSED
 
 
-async def _emit_batch(
-    app: App, form: _Form, lines: list[Line], account: _Account, *, skip_bad: bool
-) -> None:
+async def _emit_batch(app: App, form: _Form, lines: list[Line], account: _Account, *, skip_bad: bool) -> None:
     events: list[object] = []
     numbers: list[int] = []
     said: dict[str, Any] = {}
@@ -233,7 +245,9 @@ def _account_for(failure: PublishError, numbers: list[int], account: _Account) -
             case "unknown":
                 account.unknown += 1
                 if len(account.named) < _MOST_NAMED:
-                    account.named.append({"line": number, "error": f"unknown whether it was written: {cause}"})
+                    account.named.append(
+                        {"line": number, "error": f"unknown whether it was written: {cause}"}
+                    )
             case _:
                 account.refuse(number, f"not written: {cause}")
     account.stopped = str(failure)

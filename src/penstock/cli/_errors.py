@@ -52,7 +52,7 @@ _REMEDIES: Final[dict[type[PenstockError], str]] = {
 }
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818  a way to end, which need not be an error
     """A command ends here, with this code, and this to say."""
 
     def __init__(
@@ -161,10 +161,13 @@ def _explain_typer(error: BaseException) -> ErrorReport:
     format_message = getattr(error, "format_message", None)
     if format_message is not None:
         message = str(format_message())
-    message = re.sub(r"\s*(\(Possible options: .*\)|Did you mean .*)$", "", message).strip()
+    proposal = re.search(r"\s*(\(Possible options: .*\)|Did you mean .*)$", message)
+    if proposal is not None:
+        message = message[: proposal.start()]
+        possible = possible or re.findall(r"'([^']+)'", proposal[0])
     context: Any = getattr(error, "ctx", None)
-    remedy = f"{context.command_path} --help shows how it is written" if context is not None else None
-    return ErrorReport("UsageError", message, USAGE, remedy, tuple(possible))
+    remedy = f"`{context.command_path} --help` shows how it is written" if context is not None else None
+    return ErrorReport("UsageError", message.strip().rstrip("."), USAGE, remedy, tuple(possible))
 
 
 def human_text(report: ErrorReport) -> Text:

@@ -36,7 +36,9 @@ _Stream = Annotated[str | None, typer.Option("--stream", metavar="STREAM", help=
 _Group = Annotated[str | None, typer.Option("--group", metavar="GROUP", help="Only of this consumer group.")]
 _Receiver = Annotated[
     str | None,
-    typer.Option("--receiver", "--listener", metavar="LISTENER", help="Only of this listener; * = whole messages."),
+    typer.Option(
+        "--receiver", "--listener", metavar="LISTENER", help="Only of this listener; * = whole messages."
+    ),
 ]
 _Error = Annotated[
     str | None, typer.Option("--error", metavar="TEXT", help="Only errors with this text in type or message.")
@@ -221,8 +223,14 @@ async def _retry(out: Output, operations: Operations, which: FailedWhich, planne
                     told.append(result)
     bad = done - counts[RetryOutcome.SUCCEEDED]
     if out.json:
-        summary = {outcome.value: count for outcome, count in counts.items()}
-        out.document(items=told, **summary, omitted=bad - len(told))
+        out.document(
+            items=told,
+            succeeded=counts[RetryOutcome.SUCCEEDED],
+            failed=counts[RetryOutcome.FAILED],
+            kept=counts[RetryOutcome.KEPT],
+            busy=counts[RetryOutcome.BUSY],
+            omitted=bad - len(told),
+        )
     else:
         for result in told:
             _tell(out, result)

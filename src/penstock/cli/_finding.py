@@ -17,7 +17,7 @@ _HERE: Final = ("app", "main")
 
 
 def find_app(named: str | None, *, folder: Path, settings_folder: Path | None = None) -> App | None:
-    """The app *named* ``MODULE[:NAME]``, else the one in ``app.py`` or ``main.py`` of *folder*; ``None`` if there is none.
+    """The app *named* ``MODULE[:NAME]``, else the one in ``app.py`` or ``main.py`` of *folder*, else ``None``.
 
     Raises:
         Refusal: It cannot be loaded, or there are several to choose from.

@@ -63,7 +63,8 @@ async def show_group(
             ("Lag", f"{summary.lag_entries:,} entries{behind}"),
             (
                 "Pending",
-                f"{summary.pending:,}" + (f", the oldest {short_duration(oldest)} old" if oldest is not None else ""),
+                f"{summary.pending:,}"
+                + (f", the oldest {short_duration(oldest)} old" if oldest is not None else ""),
             ),
             ("Last delivered", summary.last_delivered),
             ("Failed messages", f"{summary.failed:,} failed, {summary.retrying:,} retrying"),

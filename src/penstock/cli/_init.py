@@ -48,7 +48,9 @@ def add_to(root: Noun) -> None:
 def init(
     cli: Cli,
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; made if it is missing.")] = Path(),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")
+    ] = False,
 ) -> None:
     """Write a first app and its settings: app.py, penstock.toml, and a line in .gitignore. Overwrites nothing."""
     name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-") or "shop"

@@ -52,7 +52,9 @@ async def listen(
     ] = None,
     consumer: Annotated[
         str | None,
-        typer.Option("--consumer", metavar="NAME", help="Under this name in the group.  [default: host and slot]"),
+        typer.Option(
+            "--consumer", metavar="NAME", help="Under this name in the group.  [default: host and slot]"
+        ),
     ] = None,
     reclaim: Annotated[
         str | None,
@@ -70,9 +72,12 @@ async def listen(
             help="Where to begin.  [default: new; a group: where it stands]",
         ),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End when everything there is has been handled.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when everything there is has been handled.")
+    ] = False,
     idle_exit: Annotated[
-        str | None, typer.Option("--idle-exit", metavar="DURATION", help="End when nothing has moved for so long.")
+        str | None,
+        typer.Option("--idle-exit", metavar="DURATION", help="End when nothing has moved for so long."),
     ] = None,
     keep_alive: Annotated[
         bool, typer.Option("--keep-alive", help="Start again after an error that is no listener's.")
@@ -82,7 +87,8 @@ async def listen(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No line per message.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Work even on a server that may evict streams at its memory limit.")
+        bool,
+        typer.Option("--force", help="Work even on a server that may evict streams at its memory limit."),
     ] = False,
 ) -> int:
     """Listen to events with the app's listeners, a line for each run; without an app the messages are shown.
@@ -186,7 +192,9 @@ async def _app_work(out: Output, app: App, wanted: _Wanted) -> Work:
     known = [each.event for each in event_listeners(app)]
     for event in deaf:
         close = nearest(event, known)
-        out.warn(f"{where} has no listener for {event!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+        out.warn(
+            f"{where} has no listener for {event!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+        )
     if wanted.events and len(deaf) == len(wanted.events):
         raise Refusal(
             f"{where} has a listener for none of these events: {', '.join(deaf)}",
@@ -203,7 +211,9 @@ async def _showing_work(out: Output, app: App, wanted: _Wanted) -> Work:
     )
     if not streams:
         raise Refusal("there are no streams yet", remedy="name the events to wait for")
-    show: Callable[[EntryView], None] = (lambda _: None) if wanted.quiet else (lambda view: show_entry(out, view))
+    show: Callable[[EntryView], None] = (
+        (lambda _: None) if wanted.quiet else (lambda view: show_entry(out, view))
+    )
     printing_app(app, streams, group=wanted.group, show=show)
     return replace(wanted, events=()).work(app, None)
 

@@ -26,7 +26,9 @@ def list_listeners(
     elif not found:
         cli.out.say(f"App {app.name} has no listeners. Declare one with @app.listener(...)")
     elif compact:
-        cli.out.table([Column("Event", narrow=False)], [[event] for event in dict.fromkeys(k.event for k in found)])
+        cli.out.table(
+            [Column("Event", narrow=False)], [[event] for event in dict.fromkeys(k.event for k in found)]
+        )
     else:
         cli.out.table(
             [Column("Event", narrow=False), Column("Listeners", narrow=False)],

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read us has had enough, and closing stdout must not fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except (Exception, KeyboardInterrupt) as failure:  # the last one who can say something
+    except (Exception, KeyboardInterrupt) as failure:  # noqa: BLE001  the last one who can say something
         return _end(failure, words)
     return code if isinstance(code, int) else DONE
 

@@ -113,7 +113,7 @@ class Output:
             )
         for row in rows:
             table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
-        self._stdout.print(table)
+        self._print_table(table)
 
     def facts(self, pairs: Iterable[tuple[str, object]]) -> None:
         """Names and values below each other, for people only."""
@@ -124,7 +124,16 @@ class Output:
         table.add_column(overflow="fold")
         for name, value in pairs:
             table.add_row(name, value if isinstance(value, Text) else Text(_cell(value)))
-        self._stdout.print(table)
+        self._print_table(table)
+
+    def _print_table(self, table: Table) -> None:
+        if self._stdout.is_terminal:
+            self._stdout.print(table)
+            return
+        with self._stdout.capture() as drawn:
+            self._stdout.print(table)
+        lines = [line.rstrip() for line in drawn.get().splitlines()]
+        sys.stdout.write("\n".join(lines) + "\n")
 
     @contextmanager
     def progress(self, what: str, *, total: int | None, of_bytes: bool = False) -> Iterator["Advance"]:

@@ -14,6 +14,7 @@ from penstock.position import EntryId
 
 __all__ = ["json_text", "plain"]
 
+
 def plain(value: object) -> Any:
     """*value* in the types of JSON: times in RFC 3339 (UTC, microseconds), durations in ISO 8601, places as text."""
     match value:
@@ -27,7 +28,7 @@ def plain(value: object) -> Any:
             return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         case timedelta():
             return msgspec.to_builtins(value)
-        case bytes() | bytearray() | memoryview():
+        case bytes() | bytearray():
             return base64.b64encode(value).decode()
         case Mapping():
             items = cast("Mapping[object, object]", value).items()

@@ -32,11 +32,15 @@ def add_to(root: Noun) -> None:
 
 async def run(
     cli: Cli,
-    app: Annotated[str | None, typer.Argument(metavar="[APP]", help="MODULE[:NAME]; the same as --app.")] = None,
+    app: Annotated[
+        str | None, typer.Argument(metavar="[APP]", help="MODULE[:NAME]; the same as --app.")
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
-            "--only", metavar="KIND[:NAME]", help="Only this part: group:NAME, group, broadcast; may be given again."
+            "--only",
+            metavar="KIND[:NAME]",
+            help="Only this part: group:NAME, group, broadcast; may be given again.",
         ),
     ] = None,
     processes: Annotated[
@@ -49,10 +53,12 @@ async def run(
         bool, typer.Option("--until-idle", help="End when everything there is has been handled.")
     ] = False,
     idle_exit: Annotated[
-        str | None, typer.Option("--idle-exit", metavar="DURATION", help="End when nothing has moved for so long.")
+        str | None,
+        typer.Option("--idle-exit", metavar="DURATION", help="End when nothing has moved for so long."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Work even on a server that may evict streams at its memory limit.")
+        bool,
+        typer.Option("--force", help="Work even on a server that may evict streams at its memory limit."),
     ] = False,
 ) -> int:
     """Run the app: every group and broadcast listener, until a signal comes.

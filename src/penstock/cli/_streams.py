@@ -77,7 +77,8 @@ async def tail_streams(
         typer.Option("--from", metavar="new|beginning|ID|TIME", help="Where to begin.  [default: new]"),
     ] = None,
     last: Annotated[
-        int | None, typer.Option("--last", "-n", min=0, help="Show that many of what is there.  [default: 10]")
+        int | None,
+        typer.Option("--last", "-n", min=0, help="Show that many of what is there.  [default: 10]"),
     ] = None,
     no_follow: Annotated[
         bool, typer.Option("--no-follow", help="End when everything there is has been shown.")

@@ -80,7 +80,9 @@ class Supervisor:
                 delay = _SHORTEST
                 continue
             if self._watch is not None:
-                LOGGER.error("worker %d ended %s; it starts again when the code has changed", slot, _how(code))
+                LOGGER.error(
+                    "worker %d ended %s; it starts again when the code has changed", slot, _how(code)
+                )
                 await self._either(changed.wait(), self._stopping.wait())
                 continue
             if code == USAGE:
@@ -132,7 +134,9 @@ class Supervisor:
 
     def _on_signal(self, which: signal.Signals) -> None:
         self._asked += 1
-        LOGGER.info("%s: %s the workers", which.name, ("draining", "stopping", "killing")[min(self._asked, 3) - 1])
+        LOGGER.info(
+            "%s: %s the workers", which.name, ("draining", "stopping", "killing")[min(self._asked, 3) - 1]
+        )
         self._stop(signal.SIGTERM if self._asked < 3 else signal.SIGKILL)
 
     def _stop(self, how: signal.Signals) -> None:

@@ -50,12 +50,19 @@ def main(flights: int | None = None, stay: bool = False, *, folder: Path | None 
     if wanted < FEWEST_FLIGHTS:
         raise UsageError(f"flights is {wanted}; the demo plays at least {FEWEST_FLIGHTS:,} of them")
     table_folder()
-    with _project(folder) as project, _own_settings(), Workers(project) as workers:
-        try:
-            return asyncio.run(_play(project, workers, wanted, stay))
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            Screen().say("interrupted: workers and server are ended")
-            return _INTERRUPTED
+    on_ctrl_c = signal.getsignal(signal.SIGINT)
+    try:
+        with _own_settings(), _project(folder) as project, Workers(project) as workers:
+            try:
+                return asyncio.run(_play(project, workers, wanted, stay))
+            except (KeyboardInterrupt, asyncio.CancelledError):
+                Screen().say("interrupted; workers and server are being ended")
+                return _INTERRUPTED
+            finally:
+                # Ending them takes a moment, which a second Ctrl-C must not cut short.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+    finally:
+        signal.signal(signal.SIGINT, on_ctrl_c)
 
 
 async def _play(project: Path, workers: Workers, wanted: int, stay: bool) -> int:

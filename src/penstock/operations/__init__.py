@@ -20,13 +20,13 @@ from penstock.operations._values import (
     RetryPlan,
     RetryResult,
     ServerSummary,
-    SettingValue,
     Status,
     StreamDetail,
     StreamSummary,
     WorkerSummary,
 )
 from penstock.operations._work import Work, WorkCounts, printing_app
+from penstock.streams.embedded import ServerStatus
 
 __all__ = [
     "ConsumerSummary",
@@ -46,8 +46,8 @@ __all__ = [
     "RetryOutcome",
     "RetryPlan",
     "RetryResult",
+    "ServerStatus",
     "ServerSummary",
-    "SettingValue",
     "Status",
     "StreamDetail",
     "StreamSummary",

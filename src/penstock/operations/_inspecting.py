@@ -1,9 +1,8 @@
 """Looking at streams, groups and servers. Nothing is changed, and nothing is created by looking."""
 
-import re
 from collections.abc import Sequence
-from urllib.parse import urlsplit, urlunsplit
 
+from penstock.config import mask
 from penstock.errors import UnknownGroupError, UnknownStreamError
 from penstock.operations._scope import Place, Scope
 from penstock.operations._values import (
@@ -25,7 +24,6 @@ __all__ = [
     "server_summary",
     "stream_detail",
     "stream_summaries",
-    "without_password",
     "workers",
 ]
 
@@ -255,21 +253,9 @@ def _where(scope: Scope, pool: str, product: str) -> tuple[str, bool]:
         return "(a connection that was handed in)", False
     settings = scope.app.settings
     if pool in settings.pools:
-        return without_password(settings.pools[pool].url), False
+        return mask(settings.pools[pool].url), False
     if scope.app.is_embedded:
         return f"embedded in {settings.data_folder}", True
     if settings.streams is not None:
-        return without_password(settings.streams), False
+        return mask(settings.streams), False
     return "(a connection that was handed in)", False
-
-
-def without_password(url: str) -> str:
-    """A URL that may be shown."""
-    shown = re.sub(r"(?<=[?&]password=)[^&#]*", "***", url)
-    try:
-        parts = urlsplit(shown)
-    except ValueError:
-        return f"{url.partition(':')[0]}://..."
-    user, at, host = parts.netloc.rpartition("@")
-    name, colon, _ = user.partition(":")
-    return urlunsplit(parts._replace(netloc=f"{name}:***{at}{host}")) if colon else shown

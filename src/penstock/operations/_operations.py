@@ -1,11 +1,13 @@
 """The one Python API to inspect and repair: what the command line and the dashboard do, they do through this."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from pathlib import Path
 
 from penstock.app import App
-from penstock.config import describe
-from penstock.errors import UsageError
+from penstock.config import Setting, describe, mask
+from penstock.errors import ConfigurationError, UsageError
 from penstock.operations import _failures, _inspecting, _retrying, _tailing
 from penstock.operations._declared import event_listeners
 from penstock.operations._failures import FailedWhich
@@ -20,13 +22,13 @@ from penstock.operations._values import (
     RetryPlan,
     RetryResult,
     ServerSummary,
-    SettingValue,
     Status,
     StreamDetail,
     StreamSummary,
 )
 from penstock.position import NEW, Start
 from penstock.streams.abc import StreamBroker
+from penstock.streams.embedded import ServerStatus, server_status, start_server, stop_server
 
 __all__ = ["Operations"]
 
@@ -109,9 +111,9 @@ class Operations:
         """Every event name that the app knows, with its listeners. Raises `UsageError` without an app."""
         return event_listeners(self._needed_app())
 
-    async def settings(self) -> list[SettingValue]:
+    async def settings(self) -> list[Setting]:
         """Every setting in force with its origin, passwords masked. Raises `UsageError` without an app."""
-        return [SettingValue(*row) for row in describe(self._needed_app().settings)]
+        return describe(self._needed_app().settings)
 
     # -- failed messages ----------------------------------------------------------------------------------------
 
@@ -189,6 +191,36 @@ class Operations:
             for server in await self.servers()
             if server.maxmemory_policy not in (None, "noeviction") and (not pools or server.pool in pools)
         ]
+
+    # -- the embedded server ------------------------------------------------------------------------------------
+
+    async def server_status(self) -> ServerStatus:
+        """How the embedded server is; it is not started by asking. Raises `ConfigurationError` where none is used."""
+        return await asyncio.to_thread(server_status, self._data_folder())
+
+    async def server_start(self) -> ServerStatus:
+        """Have the embedded server run, without users too, until it is stopped.
+
+        Raises:
+            ConfigurationError: The settings name a server that is not ours.
+            NoServerBinaryError: There is none to start.
+            EmbeddedServerError: It does not start; the message says why.
+        """
+        return await asyncio.to_thread(start_server, self._data_folder())
+
+    async def server_stop(self) -> bool:
+        """End the embedded server, its data complete on disk; whether it ran. Raises as `server_start`."""
+        return await asyncio.to_thread(stop_server, self._data_folder())
+
+    def _data_folder(self) -> Path:
+        app = self._needed_app()
+        if not app.is_embedded:
+            where = mask(app.settings.streams) if app.settings.streams else "a connection that was handed in"
+            raise ConfigurationError(
+                f"streams are kept at {where}, so there is no server of our own; "
+                "take the setting `streams` out to have one"
+            )
+        return app.settings.data_folder
 
     def _needed_app(self) -> App:
         if self._app is None:

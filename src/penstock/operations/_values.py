@@ -28,7 +28,6 @@ __all__ = [
     "RetryPlan",
     "RetryResult",
     "ServerSummary",
-    "SettingValue",
     "Status",
     "StreamDetail",
     "StreamSummary",
@@ -297,12 +296,3 @@ class Status:
     workers: tuple[WorkerSummary, ...] = ()
     retrying: int = 0
     failed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SettingValue:
-    """A setting in force and where it came from."""
-
-    key: str
-    value: Any
-    origin: str

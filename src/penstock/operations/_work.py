@@ -63,7 +63,9 @@ class Work:
         on_run: Callable[[HandlerRun], None] | None = None,
     ) -> None:
         if ungrouped and (group is not None or consumer is not None or reclaim is not None):
-            raise UsageError("a consumer name and reclaiming belong to a group; without one they mean nothing")
+            raise UsageError(
+                "a consumer name and reclaiming belong to a group; without one they mean nothing"
+            )
         self.app = app
         self._selection = Selection(
             only=(*only, *([group] if group is not None else [])),

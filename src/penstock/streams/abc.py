@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from penstock.position import EntryId, Start
 
@@ -83,8 +83,7 @@ class Dedupe:
     window: timedelta = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
-class NewEntry:
+class NewEntry(NamedTuple):
     """One entry to be added: flat names and values, and how."""
 
     stream: str
@@ -103,8 +102,7 @@ class Condition(Enum):
     """The connection broke after the command had left: the entry may be there."""
 
 
-@dataclass(frozen=True, slots=True)
-class AppendOutcome:
+class AppendOutcome(NamedTuple):
     """What became of one entry of `StreamBroker.append_many`."""
 
     condition: Condition

@@ -3,14 +3,14 @@
 Many tasks may publish at once; the broker coalesces what they send in one turn of the event loop into one write.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from penstock.codec import JSON, Codec
-from penstock.event import event_type, is_event
+from penstock.event import EventType, event_type, is_event
 
 from penstock.errors import BodyTooLargeError, BrokerUnavailableError, PublishError, UsageError
 from penstock.message import Message, Meta, new_event_ids
@@ -38,8 +38,7 @@ class Published(NamedTuple):
         return EntryId.parse(self.raw_entry_id)
 
 
-@dataclass(slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """One event on its way out, with everything a caller may say about it."""
 
     event: object
@@ -79,6 +78,7 @@ class Publisher:
         self._layout = layout
         self._observer = observer
         self._time_us = time_us
+        self._declared_of = functools.lru_cache(maxsize=1024)(_declared_of)
 
     async def publish(self, outgoing: Outgoing) -> Published:
         """Write one event.
@@ -141,35 +141,37 @@ class Publisher:
     # -- one entry ----------------------------------------------------------------------------------------------
 
     def _prepare(self, outgoing: Outgoing, event_id: str, now_us: int) -> Prepared:
-        event = outgoing.event
-        if is_event(event):
-            declared = event_type(event)
-            name = outgoing.name or declared.name
-            stream = outgoing.stream or (declared.stream if outgoing.name is None else name)
-            key = outgoing.key if outgoing.key is not None else declared.key_of(event)
-            kind, version = outgoing.kind or declared.kind, declared.version
-            if outgoing.codec is None:
+        event, stream, name, key, kind, headers, codec, entry_id, _, dedupe = outgoing
+        declared = self._declared_of(type(event))
+        if declared is not None:
+            if stream is None:
+                stream = declared.stream if name is None else name
+            if name is None:
+                name = declared.name
+            if key is None:
+                key = declared.key_of(event)
+            version = declared.version
+            if codec is None:
                 content_type, data = declared.content_type, declared.encode(event)
             else:
-                content_type, data = outgoing.codec.content_type, outgoing.codec.encode(event)
+                content_type, data = codec.content_type, declared.encode(event, codec)
+            kind = kind or declared.kind
         else:
-            if outgoing.name is None:
+            if name is None:
                 raise UsageError(
                     f"a {type(event).__name__} has no event name; declare its class as an event, or give name="
                 )
-            name, stream, key = outgoing.name, outgoing.stream or outgoing.name, outgoing.key
-            kind, version = outgoing.kind or "event", 1
-            codec = outgoing.codec or JSON
+            codec, stream, version, kind = codec or JSON, stream or name, 1, kind or "event"
             content_type, data = codec.content_type, None if event is None else codec.encode(event)
         if data is not None and len(data) > self._max_body:
             raise BodyTooLargeError(name, size=len(data), limit=self._max_body)
-        meta = Meta(now_us, self._source, key, version, kind, content_type, _checked(outgoing.headers))
+        meta = Meta(now_us, self._source, key, version, kind, content_type, _checked(headers) if headers else {})
         if (cause := CURRENT_MESSAGE.get()) is not None:
             meta.causation = cause.id
             meta.correlation = cause.meta.correlation or cause.id
         fields = self._layout.pack(event_id, name, meta, data)
-        dedupe = _dedupe(outgoing.dedupe, event_id)
-        return event_id, NewEntry(stream, fields, outgoing.entry_id, self._cap_for(stream), dedupe)
+        once = _dedupe(dedupe, event_id) if dedupe else None
+        return event_id, NewEntry(stream, fields, entry_id, self._cap_for(stream), once)
 
     async def _append(self, entries: Sequence[NewEntry]) -> list[AppendOutcome]:
         by_broker: dict[int, tuple[StreamBroker, list[int]]] = {}
@@ -251,6 +253,10 @@ class Flusher:
             await self.flush()
 
 
+def _declared_of(cls: type) -> EventType | None:
+    return event_type(cls) if is_event(cls) else None
+
+
 async def _append_to(broker: StreamBroker, entries: Sequence[NewEntry]) -> list[AppendOutcome]:
     try:
         return await broker.append_many(entries)
@@ -258,9 +264,7 @@ async def _append_to(broker: StreamBroker, entries: Sequence[NewEntry]) -> list[
         return [AppendOutcome(Condition.NOT_WRITTEN, cause=failure)] * len(entries)
 
 
-def _checked(headers: Mapping[str, str] | None) -> dict[str, str]:
-    if not headers:
-        return {}
+def _checked(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise UsageError(

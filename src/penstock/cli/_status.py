@@ -1,0 +1,75 @@
+"""``penstock status``: everything in one look."""
+
+from penstock.cli._cli import Cli
+from penstock.cli._commands import Noun
+from penstock.cli._plain import plain
+from penstock.cli._streams import group_table, stream_table
+from penstock.operations import Operations, ServerSummary, Status
+
+__all__ = ["add_to"]
+
+
+def add_to(root: Noun) -> None:
+    """Add the command."""
+    root.verb("status")(status)
+
+
+async def status(cli: Cli) -> None:
+    """Show servers, streams, groups with their lag, workers and failures. Nothing is started by looking."""
+    app = cli.tool_app()
+    resting = ""
+    if app.is_embedded:
+        server = await Operations(app, connect=False).server_status()
+        if server.state != "running":
+            resting = f"embedded in {server.data_folder}, not running; the first use starts it"
+    try:
+        found = await Operations(app, connect=not resting).status()
+    finally:
+        await app.close()
+    if cli.out.json:
+        cli.out.document(**plain(found))
+        return
+    cli.out.facts(
+        [
+            *(("Server", _server(server, several=len(found.servers) > 1)) for server in found.servers),
+            *([("Server", resting)] if resting else []),
+            ("Streams", sum(stream.exists for stream in found.streams)),
+            ("Workers", _workers(found)),
+            ("Failed messages", _failures(found)),
+        ]
+    )
+    if found.streams:
+        cli.out.say()
+        stream_table(cli.out, found.streams)
+    if found.groups:
+        cli.out.say()
+        group_table(cli.out, found.groups)
+
+
+def _server(server: ServerSummary, *, several: bool) -> str:
+    pool = f"{server.pool}: " if several else ""
+    durability = {
+        "always": "every write on disk before it is answered",
+        "everysec": "on disk every second",
+        "no": "on disk when the system pleases",
+        "off": "nothing on disk",
+    }.get(server.appendfsync or "", "durability not told")
+    return f"{pool}{server.product} {server.version}, {server.url}, {durability}"
+
+
+def _workers(found: Status) -> str:
+    alive = [worker for worker in found.workers if worker.alive]
+    gone = len(found.workers) - len(alive)
+    names = ", ".join(f"{worker.consumer} ({worker.group})" for worker in alive[:5])
+    text = (
+        f"{len(alive)} heard of just now"
+        + (f": {names}" if names else "")
+        + (" ..." if len(alive) > 5 else "")
+    )
+    return text + (f"; {gone} quiet" if gone else "")
+
+
+def _failures(found: Status) -> str:
+    if not found.failed and not found.retrying:
+        return "none"
+    return f"{found.failed:,} failed, {found.retrying:,} retrying; see `penstock failed list`"
