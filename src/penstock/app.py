@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from penstock._building import Selection, build_workers, load_configured
 from penstock._wiring import Brokers
@@ -18,12 +18,12 @@ from penstock.codec import Codec
 from penstock.config import Settings, load_settings
 from penstock.errors import ConfigurationError
 from penstock.listeners.calls import Dependencies, Factory
-from penstock.listeners.groups import Group, Router
+from penstock.listeners.groups import Router
 from penstock.listeners.runner import Runner, keep_alive
+from penstock.message import new_event_id
 from penstock.position import NEW, EntryId, Start, parse_start
-from penstock.retry import Retry
 from penstock.streams.abc import Dedupe, StreamBroker
-from penstock.streams.publisher import Flusher, Outgoing, Published, Publisher
+from penstock.streams.publisher import Flusher, Outgoing, Published, Publisher, Said
 from penstock.streams.reader import StreamReader, TypedReader
 from penstock.sync import SyncApp
 from penstock.telemetry import Observer
@@ -31,7 +31,6 @@ from penstock.telemetry import Observer
 __all__ = ["App", "Selection"]
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class App(Router):
@@ -256,16 +255,20 @@ class App(Router):
             Outgoing(event, stream, name, key, kind, headers, codec, entry_id, event_id, dedupe)
         )
 
-    async def emit_to(self, streams: Iterable[str], event: object, **said: Any) -> list[Published]:
-        """Write the same event, under one event id, to several streams; one place per stream. Raises as `emit_many`."""
-        publisher = await self._publishing()
-        prepared = publisher.prepare([Outgoing(event, stream=stream, **said) for stream in streams])
-        identity = said.get("event_id") or (prepared[0][0] if prepared else None)
-        return await publisher.publish_many(
-            [Outgoing(event, stream=stream, **{**said, "event_id": identity}) for stream in streams]
-        )
+    async def emit_to(self, streams: Iterable[str], event: object, **said: Unpack[Said]) -> list[Published]:
+        """Write the same event, under one event id, to several streams; one place per stream.
 
-    async def emit_many(self, events: Iterable[object], **said: Any) -> list[Published]:
+        The keywords and errors are those of `emit_many`, without ``stream``.
+        """
+        publisher = await self._publishing()
+        said.setdefault("event_id", new_event_id())
+        batch: list[Outgoing] = []
+        for stream in streams:
+            said["stream"] = stream
+            batch.append(Outgoing(event, **said))
+        return await publisher.publish_many(batch)
+
+    async def emit_many(self, events: Iterable[object], **said: Unpack[Said]) -> list[Published]:
         """Write many events in one pipeline per server, in order; where each went. The keywords are those of `emit`.
 
         Every event is checked and encoded before the first is sent.

@@ -16,12 +16,15 @@ class Clock(Protocol):
 
     def time_us(self) -> int:
         """Microseconds since the Unix epoch."""
+        ...
 
     def monotonic(self) -> float:
         """Seconds on a clock that never goes back; only differences mean something."""
+        ...
 
     async def sleep(self, duration: timedelta) -> None:
         """Wait for *duration*."""
+        ...
 
 
 class SystemClock:
@@ -111,7 +114,7 @@ def _parse_parts(text: str) -> timedelta:
 def format_duration(duration: timedelta) -> str:
     """Write a duration so that `parse_duration` reads it back: ``1h 30min``, ``500ms``."""
     rest = round(duration / timedelta(microseconds=1))
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000)):
         count, rest = divmod(rest, size)
         if count:

@@ -22,7 +22,7 @@ PenstockError
 │   ├── UnknownStreamError
 │   ├── UnknownGroupError           create the consumer group first
 │   ├── EntryIdTooSmallError        an explicit id must be above the stream's last
-│   ├── StreamFullError             the cap is reached and a group still needs what is there
+│   ├── StreamFullError             also a TransientError: the cap is reached and all of it is needed
 │   ├── ConsumerBusyError           another process works under this consumer name
 │   ├── PublishError                says per event: written, not written, unknown
 │   └── EmbeddedServerError         the embedded server could not be started or stopped
@@ -39,6 +39,7 @@ The signals that a handler raises to say what should become of its message (`Giv
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "BodyTooLargeError",
@@ -77,7 +78,17 @@ __all__ = [
 
 
 class PenstockError(Exception):
-    """Everything penstock raises on purpose."""
+    """Everything penstock raises on purpose. It survives copying and pickling with its facts."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are made again by calling the class with `args`, which here hold the message and not the facts.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(cls: type[PenstockError], args: tuple[Any, ...], facts: dict[str, Any]) -> PenstockError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(facts)
+    return error
 
 
 class TransientError(PenstockError):
@@ -270,7 +281,8 @@ class PublishError(BrokerError):
 
     `outcomes` has one item per event, in publish order: ``"written"``, ``"not written"`` or ``"unknown"``;
     `entry_ids` the id of each written one, else ``None``; `causes` the error of each other one, else ``None``.
-    Send ``"not written"`` ones again; send ``"unknown"`` ones again only where a duplicate is harmless or ``dedupe`` is on.
+    Send ``"not written"`` ones again; send ``"unknown"`` ones again only where a duplicate is harmless or ``dedupe``
+    is on.
     """
 
     def __init__(
@@ -327,7 +339,7 @@ class UnknownContentTypeError(CodecError):
         super().__init__(f"content type {content_type!r} is not known; known are {', '.join(self.known)}")
 
 
-class WorkerStopped(PenstockError):
+class WorkerStopped(PenstockError):  # noqa: N818  a consumer that halts by policy is not broken
     """A listener failed and its group's policy is to halt. The entry is still pending."""
 
     def __init__(self, group: str, stream: str, entry_id: str) -> None:

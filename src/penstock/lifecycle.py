@@ -37,6 +37,7 @@ LEGAL_MOVES: Final = MappingProxyType(
         State.FAILED: frozenset({State.STARTING}),
     }
 )
+"""From each state to those it may move to."""
 
 
 class Lifecycle:

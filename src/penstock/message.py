@@ -8,13 +8,13 @@ import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
-from penstock.codec import codec_for
-from penstock.event import event_type, is_event
 
+from penstock.codec import codec_for
 from penstock.errors import DecodeError
+from penstock.event import event_type, is_event
 from penstock.position import EntryId
 
 __all__ = ["MISSING", "Message", "Meta", "new_event_id", "new_event_ids"]
@@ -68,7 +68,7 @@ def new_event_ids(count: int, time_us: int) -> list[str]:
     ms, rest = divmod(time_us, 1000)
     step = (ms << 12) + rest * 4096 // 1000
     tails = os.urandom(8 * count).hex()
-    ids = []
+    ids: list[str] = []
     for at in range(0, 16 * count, 16):
         head = f"{step:015x}"
         tail = tails[at : at + 16]
@@ -208,10 +208,10 @@ class Message:
         Raises:
             KeyError: Nothing is there and no *default* was given.
         """
-        value = self.payload
+        value: Any = self.payload
         for part in path.split("."):
             try:
-                value = value[int(part)] if isinstance(value, list) else value[part]
+                value = value[int(part) if isinstance(value, list) else part]
             except (KeyError, IndexError, TypeError, ValueError):
                 if default is MISSING:
                     raise KeyError(f"{path!r} is not in the payload of {self.name!r}") from None
@@ -232,7 +232,7 @@ class Message:
             raise DecodeError(
                 self.content_type, f"the payload of {self.name!r} has no keys; use `payload` as it is"
             )
-        return self.payload
+        return cast("dict[str, Any]", self.payload)
 
     @property
     def content_hash(self) -> str:

@@ -80,7 +80,10 @@ class StartPoint(Enum):
 
 
 NEW = StartPoint.NEW
+"""After the last entry there is when reading begins."""
+
 BEGINNING = StartPoint.BEGINNING
+"""Before the first entry."""
 
 Start: TypeAlias = StartPoint | EntryId | datetime
 """Where reading starts: new, the beginning, *after* an entry id, or at a time (inclusive)."""

@@ -105,6 +105,7 @@ class Keep:
 
 
 Decision: TypeAlias = Record | Keep
+"""What `decide` answers."""
 
 
 def decide(failure: BaseException, attempts: int, policy: Retry) -> Decision:
@@ -116,6 +117,8 @@ def decide(failure: BaseException, attempts: int, policy: Retry) -> Decision:
             return Keep(release=False)
         case GiveUp():
             return Record(after=None)
+        case _:
+            pass
     if attempts >= policy.attempts or isinstance(failure, policy.hopeless):
         return Record(after=None)
     if isinstance(failure, RetryLater):

@@ -5,13 +5,13 @@ import threading
 from collections.abc import Coroutine, Iterable, Iterator
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 
 from penstock.clock import parse_duration
 from penstock.errors import UsageError
 from penstock.message import Message
 from penstock.position import NEW, Start
-from penstock.streams.publisher import Published
+from penstock.streams.publisher import Published, Said
 
 if TYPE_CHECKING:
     from penstock.app import App
@@ -63,8 +63,8 @@ class _LoopThread:
 class SyncApp:
     """What an app offers, for Django, Flask and scripts. Made by ``app.sync``; safe to use from many threads.
 
-    Each method does what the app's coroutine of that name does, and raises the same errors. Calling one inside a running
-    event loop raises `UsageError`.
+    Each method does what the app's coroutine of that name does, and raises the same errors. Calling one inside a
+    running event loop raises `UsageError`.
     """
 
     def __init__(self, app: "App") -> None:
@@ -89,15 +89,15 @@ class SyncApp:
     ) -> None:
         self.close()
 
-    def emit(self, event: object, **said: Any) -> Published:
+    def emit(self, event: object, **said: Unpack[Said]) -> Published:
         """Write one event; see `App.emit`."""
         return self._thread.run(self._app.emit(event, **said))
 
-    def emit_many(self, events: Iterable[object], **said: Any) -> list[Published]:
+    def emit_many(self, events: Iterable[object], **said: Unpack[Said]) -> list[Published]:
         """Write many events; see `App.emit_many`."""
         return self._thread.run(self._app.emit_many(events, **said))
 
-    def emit_to(self, streams: Iterable[str], event: object, **said: Any) -> list[Published]:
+    def emit_to(self, streams: Iterable[str], event: object, **said: Unpack[Said]) -> list[Published]:
         """Write one event to several streams; see `App.emit_to`."""
         return self._thread.run(self._app.emit_to(streams, event, **said))
 

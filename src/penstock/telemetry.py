@@ -15,7 +15,7 @@ LOGGER: Final = logging.getLogger("penstock")
 
 
 class Observer:
-    """Subclass it, override what you want to know, give it to the app as ``observer=``. Every hook here does nothing."""
+    """Subclass it, override what you want to know, give it to the app as ``observer=``. These hooks do nothing."""
 
     def published(self, stream: str, count: int, seconds: float) -> None:
         """*count* events were written in one call that took *seconds*."""

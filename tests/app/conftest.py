@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from penstock import App
-from penstock.testing import AppTester, ManualClock
 from penstock.streams.memory import MemoryBroker
+from penstock.testing import AppTester, ManualClock
 
 
 @pytest.fixture

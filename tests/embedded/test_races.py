@@ -38,8 +38,10 @@ def test_many_processes_that_start_at_once_start_one_server(data_folder: Path, c
             assert process.answer() == "released"
 
 
-def test_leaving_and_coming_at_once_never_costs_a_user_its_server(data_folder: Path, companion: Starter) -> None:
-    """One leaves as the last while another comes: the one that comes has a server that answers, the old or a new one."""
+def test_leaving_and_coming_at_once_never_costs_a_user_its_server(
+    data_folder: Path, companion: Starter
+) -> None:
+    """One leaves as the last while another comes: who comes has a server that answers, the old one or a new one."""
     leaving, coming = companion(), companion()
     leaving.do("use")
     for _ in range(ROUNDS):

@@ -26,7 +26,13 @@ def test_a_running_server_tells_how_it_is(data_folder: Path) -> None:
     with use_server(data_folder, linger=NO_LINGER) as use, client(use.url) as server:
         server.set("a", 1)
         status = server_status(data_folder)
-        assert (status.state, status.url, status.users, status.keys, status.problem) == ("running", use.url, 1, 1, None)
+        assert (status.state, status.url, status.users, status.keys, status.problem) == (
+            "running",
+            use.url,
+            1,
+            1,
+            None,
+        )
         assert (status.product, status.durability, status.stays) == ("valkey", "everysec", False)
         assert status.pid == server.info("server")["process_id"]
         assert status.version == server.info("server")["valkey_version"]
@@ -54,7 +60,7 @@ def test_a_server_started_for_good_needs_no_users(data_folder: Path) -> None:
 
 
 def test_a_server_that_runs_already_can_be_made_to_stay(data_folder: Path) -> None:
-    """The one that was started by its users is kept when they leave; once stopped, the next is an ordinary one again."""
+    """The one that its users started is kept when they leave; once stopped, the next is an ordinary one again."""
     with use_server(data_folder, linger=NO_LINGER):
         status = start_server(data_folder)
     assert server_status(data_folder).pid == status.pid
@@ -80,7 +86,11 @@ def test_a_stop_saves_the_data_and_the_next_use_starts_again(data_folder: Path) 
 
 def test_a_server_busy_with_a_script_is_made_to_stop(data_folder: Path) -> None:
     """It can neither be asked nor told, so it is killed when the time is up."""
-    with use_server(data_folder, linger=NO_LINGER) as use, client(use.url) as server, client(use.url) as other:
+    with (
+        use_server(data_folder, linger=NO_LINGER) as use,
+        client(use.url) as server,
+        client(use.url) as other,
+    ):
         server.set("before", 1)
 
         def run_for_ever() -> None:

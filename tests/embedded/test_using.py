@@ -37,20 +37,19 @@ def test_only_its_user_can_reach_the_server(data_folder: Path) -> None:
 def test_all_uses_of_a_folder_share_one_server(data_folder: Path, companion: Starter) -> None:
     """In this process and in others, by whatever name they call the folder."""
     link = data_folder.with_name("link")
-    with use_server(data_folder, linger=NO_LINGER) as first:
-        link.symlink_to(data_folder)
-        with use_server(link, linger=NO_LINGER) as second:
-            assert first.url == second.url == companion().do("use")["url"]
-            assert server_status(data_folder).users == 3
+    link.symlink_to(data_folder)
+    with use_server(data_folder, linger=NO_LINGER) as first, use_server(link, linger=NO_LINGER) as second:
+        assert first.url == second.url == companion().do("use")["url"]
+        assert server_status(data_folder).users == 3
     assert starts(data_folder) == 1
 
 
 def test_two_folders_have_two_servers(data_folder: Path) -> None:
     """What is written in one is not seen in the other."""
     inner = data_folder / "inner"
-    with use_server(data_folder, linger=NO_LINGER) as first, use_server(inner, linger=NO_LINGER) as second:
-        with client(first.url) as one, client(second.url) as other:
-            one.set("here", 1)
+    with use_server(data_folder, linger=NO_LINGER) as first, client(first.url) as one:
+        one.set("here", 1)
+        with use_server(inner, linger=NO_LINGER) as second, client(second.url) as other:
             assert other.get("here") is None
 
 

@@ -24,7 +24,9 @@ async def _settle(ledger: Ledger) -> None:
 
 @pytest.mark.covers("GROUP-15")
 @pytest.mark.timeout(600)
-async def test_a_worker_killed_at_any_step_of_the_cycle_loses_nothing(server_url: str, ledger: Ledger) -> None:
+async def test_a_worker_killed_at_any_step_of_the_cycle_loses_nothing(
+    server_url: str, ledger: Ledger
+) -> None:
     """One process for each broker call's beginning and end, killed there, then restarted: every account adds up."""
     orders = ["good-1", "bad-1", "shy-1", "good-2"]
     visited = 0
@@ -50,7 +52,9 @@ async def test_a_worker_killed_at_any_step_of_the_cycle_loses_nothing(server_url
 @pytest.mark.covers("GROUP-10", "FAIL-10")
 async def test_only_the_killer_among_a_hundred_is_condemned(ledger: Ledger) -> None:
     """Restarted after every death, the worker finds out which entry it is; the other ninety-nine are handled."""
-    await ledger.emit(*(f"good-{number}" for number in range(50)), "killer-1", *(f"good-{n}" for n in range(50, 99)))
+    await ledger.emit(
+        *(f"good-{number}" for number in range(50)), "killer-1", *(f"good-{n}" for n in range(50, 99))
+    )
     deaths = 0
     async with asyncio.timeout(60):
         while await ledger.run() != 0:
@@ -110,4 +114,3 @@ async def test_sigterm_drains(ledger: Ledger) -> None:
     assert account.pending == len(claimed.entries)
     assert len(account.handled) + account.pending + account.unread == 500
     assert set(account.handled.values()) == {1}
-

@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import redis
@@ -39,19 +40,22 @@ class Recorder(Observer):
 class Shop:
     """A server of the test's own, a worker on it, and what its handler did."""
 
-    def __init__(self, folder: Path, durability: str = "everysec") -> None:
+    def __init__(self, folder: Path, durability: Literal["everysec", "always"] = "everysec") -> None:
         self.folder = folder
-        self.durability = durability
+        self.durability: Literal["everysec", "always"] = durability
         self.seen: list[str] = []
         self.recorder = Recorder()
         self.failing = False
-        self.use: ServerUse | None = None
+        self.use: ServerUse
 
     async def open(self) -> None:
         """Start the server and connect."""
         self.use = await asyncio.to_thread(use_server, self.folder, durability=self.durability)
         self.broker = ValkeyBroker(
-            self.use.url, observer=self.recorder, answer_timeout=timedelta(seconds=2), connect_timeout=timedelta(seconds=1)
+            self.use.url,
+            observer=self.recorder,
+            answer_timeout=timedelta(seconds=2),
+            connect_timeout=timedelta(seconds=1),
         )
         await self.broker.open()
         self.publisher = Publisher(broker_for=lambda stream: self.broker, source="tests")
@@ -73,7 +77,9 @@ class Shop:
         async with asyncio.timeout(30):
             while True:
                 try:
-                    await self.publisher.publish_many([Outgoing(Ordered(order_id=each)) for each in order_ids])
+                    await self.publisher.publish_many(
+                        [Outgoing(Ordered(order_id=each)) for each in order_ids]
+                    )
                 except (PublishError, BrokerUnavailableError):
                     await asyncio.sleep(0.05)
                 else:
@@ -98,7 +104,6 @@ class Shop:
         """Start the server again at the same place."""
         former = self.use
         self.use = await asyncio.to_thread(use_server, self.folder, durability=self.durability)
-        assert former is not None
         assert self.use.url == former.url
         former.release()
 
@@ -119,7 +124,6 @@ class Shop:
         self.worker.stop()
         await self.running
         await self.broker.close()
-        assert self.use is not None
         await asyncio.to_thread(self.use.release)
 
 
@@ -164,7 +168,7 @@ async def test_a_server_that_hangs_is_waited_for(shop: Shop) -> None:
 
 async def test_a_server_out_of_memory_stops_settling_and_nothing_is_lost(shop: Shop) -> None:
     """At its limit the failing entry stays pending and the worker says why; with room again it is recorded once."""
-    with redis.Redis.from_url(shop.use.url) as admin:  # type: ignore[union-attr]
+    with redis.Redis.from_url(shop.use.url) as admin:
         shop.failing = True
         admin.config_set("maxmemory-policy", "noeviction")
         publisher_went = asyncio.create_task(shop.emit(*(f"{number}" for number in range(5))))

@@ -33,9 +33,7 @@ class Shop:
         self.clock = clock
         self.router = Router(default_group="shop")
         self.dependencies = Dependencies()
-        self.publisher = Publisher(
-            broker_for=lambda stream: broker, source="tests", time_us=clock.time_us
-        )
+        self.publisher = Publisher(broker_for=lambda stream: broker, source="tests", time_us=clock.time_us)
 
     def settings(self, group: str = "shop", **settings: Any) -> None:
         """Change the settings of a group."""

@@ -155,7 +155,9 @@ async def test_a_signal_from_a_batch_is_about_all_of_it(shop: Shop) -> None:
 
 
 @pytest.mark.covers("GROUP-2")
-async def test_members_of_a_group_share_its_entries_and_groups_do_not(shop: Shop, server: MemoryServer) -> None:
+async def test_members_of_a_group_share_its_entries_and_groups_do_not(
+    shop: Shop, server: MemoryServer
+) -> None:
     """Three members get disjoint parts that together are everything; another group gets everything too."""
     by_member: dict[int, list[str]] = {0: [], 1: [], 2: []}
     other: list[str] = []
@@ -182,7 +184,9 @@ async def test_members_of_a_group_share_its_entries_and_groups_do_not(shop: Shop
     assert set(other) == expected
 
 
-async def test_members_that_work_at_the_same_time_never_share_an_entry(shop: Shop, server: MemoryServer) -> None:
+async def test_members_that_work_at_the_same_time_never_share_an_entry(
+    shop: Shop, server: MemoryServer
+) -> None:
     """Three workers running together handle each of 3,000 entries once."""
     seen: list[str] = []
 

@@ -3,12 +3,11 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from penstock.errors import ConfigurationError, UnknownDependencyError, UsageError
-from penstock.event import Event
 from penstock.listeners import Call, Delivery, GroupSettings, Router, on
 from penstock.message import Message
 from penstock.retry import Retry
@@ -215,7 +214,9 @@ async def test_a_handler_gets_what_it_asks_for_by_type(shop: Shop) -> None:
 
     @shop.router.listener(OrderPlaced)
     async def charge(message: Message, gateway: Gateway, order: OrderPlaced, delivery: Delivery) -> None:
-        got.update(name=message.name, gateway=gateway.label, order=order.order_id, same=delivery.message is message)
+        got.update(
+            name=message.name, gateway=gateway.label, order=order.order_id, same=delivery.message is message
+        )
 
     await shop.place("1")
     await shop.until_idle()
@@ -354,8 +355,8 @@ async def test_untyped_handlers_get_plain_values(shop: Shop) -> None:
         order_id: str
 
     @shop.router.listener("order.placed")
-    async def plain(payload):  # type: ignore[no-untyped-def]
-        seen.append(payload)
+    async def plain(payload):  # type: ignore[no-untyped-def]  # without annotations, on purpose
+        seen.append(cast("object", payload))
 
     globals()["Order"] = Order
 
@@ -399,7 +400,6 @@ def test_group_settings_are_safe_as_they_come() -> None:
     """Retries, takeover after a minute, three deliveries alone, no order: the documented defaults."""
     assert GroupSettings().retry == Retry(attempts=5)
     assert GroupSettings().min_idle.total_seconds() == 60
-
 
 
 async def _listener(order: OrderPlaced) -> None: ...

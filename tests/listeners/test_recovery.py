@@ -83,7 +83,7 @@ async def test_a_living_consumer_is_not_robbed_however_slow_its_handler(shop: Sh
 
 @pytest.mark.covers("GROUP-10")
 async def test_an_entry_handled_alone_too_often_is_condemned_and_only_it(shop: Shop) -> None:
-    """Three handlings alone that never came to an end make poison; its neighbours are handled, its handler is not run."""
+    """Three handlings alone without an end make poison: its handler is not run again, its neighbours are handled."""
     handled: list[str] = []
     shop.settings(max_deliveries=3)
 
@@ -181,7 +181,9 @@ async def test_dead_consumers_are_removed_after_their_entries_were_moved(shop: S
 
 
 @pytest.mark.parametrize("victim", ["group", "stream"])
-async def test_a_group_deleted_underneath_is_made_again_and_nothing_new_is_missed(shop: Shop, victim: str) -> None:
+async def test_a_group_deleted_underneath_is_made_again_and_nothing_new_is_missed(
+    shop: Shop, victim: str
+) -> None:
     """The worker goes on after the last entry it settled; what is emitted afterwards is handled."""
     seen: list[str] = []
 
@@ -298,4 +300,3 @@ async def _pass_until(shop: Shop, condition: Callable[[], bool], *, at_most: tim
     while not condition():
         assert shop.clock.now() < end, "it did not happen in time"
         await shop.clock.advance(timedelta(seconds=1))
-

@@ -12,7 +12,8 @@ from penstock.errors import InvalidSettingsError, MissingExtraError
 
 def load(start: Path, **said: Any) -> Settings:
     """Settings as found from *start*, without an environment."""
-    return load_settings(start=start, **{"environ": {}, **said})
+    said.setdefault("environ", {})
+    return load_settings(start=start, **said)
 
 
 def refused(start: Path, **said: Any) -> str:
@@ -85,8 +86,13 @@ def test_a_pyproject_without_our_table_is_passed_by(home: Path) -> None:
     (home / "penstock.toml").write_text('namespace = "above"')
     inner = home / "inner"
     inner.mkdir()
-    for text in ('[project]\nname = "x"', '[project]\ndependencies = ["penstock"]', "broken = ["):
-        (inner / "pyproject.toml").write_text(text)
+    for text in (
+        '[project]\nname = "x"',
+        '[project]\ndependencies = ["penstock"]',
+        "broken = [",
+        'n = "\xe9"',
+    ):
+        (inner / "pyproject.toml").write_text(text, encoding="latin-1")
         assert load(inner).namespace == "above"
     (inner / "pyproject.toml").write_text("[tool.penstock]\nbroken = [")
     assert f"{inner / 'pyproject.toml'}: it is not TOML" in refused(inner)
@@ -204,6 +210,7 @@ def test_yaml_says_what_toml_says(home: Path) -> None:
         ("a.toml", '# pools.far.url = "y"\npools."far".url = "x"', 2),
         ("a.toml", "[pools.'far'] # far\n'url' = 'x'", 2),
         ("a.toml", 'app = "a"\n[groups.g]\nstreams = [\n  "a",\n  "b",\n]\n[pools.far]\nurl = "x"', 8),
+        ("a.toml", 'source = """\n[no table\n"\\t": = 5\n\u2028"""\n[pools.far]\nurl = "x"', 6),
         ("pyproject.toml", '[pools.far]\nurl = "x"\n[tool.penstock.pools.far]\nurl = "x"', 4),
         ("a.yaml", "\npools:\n  far:\n    # it is\n    url: x", 5),
         ("a.yaml", "pools: {far: {url: x}}", 1),
@@ -213,7 +220,7 @@ def test_yaml_says_what_toml_says(home: Path) -> None:
 def test_a_mistake_is_told_with_its_line(name: str, text: str, line: int, home: Path) -> None:
     """The message leads to the line of the key, or of the table that holds it."""
     path = home / name
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     assert refused(home, file=path).startswith(f"{path}, line {line}: pools.far.url: 'x' is no URL")
 
 
@@ -257,6 +264,17 @@ def test_the_data_folder_is_absolute(said: dict[str, Any], expected: str, home: 
     (home / "sub").mkdir()
     (home / "sub" / "a.toml").write_text('data_folder = "d"')
     assert load(home / "start", **said).data_folder == home / expected
+
+
+def test_a_folder_to_start_from_need_not_exist(home: Path) -> None:
+    """What is not there has no settings file, and its parents are nobody's."""
+    settings = load(home / "not" / "there")
+    assert (settings.file, settings.data_folder) == (None, home / "not" / "there" / ".penstock")
+
+
+def test_the_search_may_reach_the_root(tmp_path: Path) -> None:
+    """Above it there is nothing to look at."""
+    assert load(Path(tmp_path.root)).file is None
 
 
 def test_a_home_that_nobody_knows_is_told(home: Path) -> None:

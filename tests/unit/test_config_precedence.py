@@ -29,7 +29,8 @@ SOURCES: dict[str, dict[str, Any]] = {
 def load(folder: Path, **said: Any) -> Settings:
     """Settings of *folder*, with an environment of its own."""
     (folder / ".git").mkdir(exist_ok=True)
-    return load_settings(start=folder, **{"environ": {}, **said})
+    said.setdefault("environ", {})
+    return load_settings(start=folder, **said)
 
 
 def origins(settings: Settings) -> Mapping[str, str]:
@@ -119,12 +120,23 @@ def test_a_variable_finds_groups_that_code_declares(tmp_path: Path) -> None:
     assert load(tmp_path, environ=environ, groups=["billing-eu"]).groups == {"billing-eu": {"concurrency": 3}}
 
 
-def test_a_variable_finds_streams_of_pools(tmp_path: Path) -> None:
-    """A stream that only a pool's list names is known, too."""
-    pools = {"far": {"url": "memory://", "streams": ["order.placed"]}}
-    environ = {"PENSTOCK_STREAM__ORDER_PLACED__MAX_AGE": "1h"}
-    [(name, stream)] = load(tmp_path, code={"pools": pools}, environ=environ).stream_settings.items()
-    assert (name, stream.pool, stream.max_age is not None) == ("order.placed", "far", True)
+@pytest.mark.parametrize(
+    "code",
+    [
+        {"pools": {"default": {"streams": ["order.placed"]}}},
+        {"groups": {"billing": {"streams": ["order.placed"]}}},
+        {"listeners": {"order.placed": "shop:charge"}},
+    ],
+)
+def test_a_variable_finds_streams_wherever_they_are_named(code: dict[str, Any], tmp_path: Path) -> None:
+    """A stream is known by a pool's list, by a group's, and by listeners of the event of that name."""
+    environ = {
+        "PENSTOCK_STREAM__ORDER_PLACED__MAX_AGE": "1h",
+        "PENSTOCK_LISTENERS__ORDER_PLACED": "shop:mail",
+    }
+    settings = load(tmp_path, code=code, environ=environ)
+    assert settings.stream_settings.keys() == settings.listeners.keys() == {"order.placed"}
+    assert settings.stream_settings["order.placed"].max_age is not None
 
 
 def test_a_variable_that_may_mean_two_names_is_refused(tmp_path: Path) -> None:
@@ -141,6 +153,7 @@ def test_a_variable_that_may_mean_two_names_is_refused(tmp_path: Path) -> None:
     "variable",
     [
         "PENSTOCK_SERVER",
+        "PENSTOCK_SUPERVISOR_PIPE",
         "PENSTOCK_SERVICE_HOST",
         "PENSTOCK_SERVICE_PORT_HTTP",
         "PENSTOCK_PORT",

@@ -15,8 +15,9 @@ FAR = {"far": {"url": "redis://far"}, "farther": {"url": "redis://farther"}}
 def problems(folder: Path, **said: Any) -> tuple[str, ...]:
     """Everything that is wrong with what is said."""
     (folder / ".git").mkdir(exist_ok=True)
+    said.setdefault("environ", {})
     with pytest.raises(InvalidSettingsError) as caught:
-        load_settings(start=folder, **{"environ": {}, **said})
+        load_settings(start=folder, **said)
     assert str(caught.value) == "\n".join(caught.value.problems)
     return caught.value.problems
 

@@ -38,8 +38,9 @@ def outcome(**said: Any) -> Settings | InvalidSettingsError:
 
 def nested(key: str, value: object) -> dict[str, Any]:
     """The tables in which the dotted *key* has the value."""
-    tables: Any = value
-    for part in reversed(key.split(".")):
+    *above, last = key.split(".")
+    tables: dict[str, Any] = {last: value}
+    for part in reversed(above):
         tables = {part: tables}
     return tables
 
@@ -158,56 +159,43 @@ def test_an_empty_table_declares(folder: Path) -> None:
     assert found.groups == {"g": {}}
 
 
-def keys(section: Section, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Key]]:
+def keys(section: Section, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Every setting there is, under a name that stands for all names."""
     for name, node in section.keys.items():
         inner = node.of if isinstance(node, Named) else node
         path = (*above, name, "name") if isinstance(node, Named) else (*above, name)
-        if isinstance(inner, Key):
-            yield path, inner
-        else:
-            yield from keys(inner, path)
+        yield from [path] if isinstance(inner, Key) else keys(inner, path)
 
 
-@pytest.mark.parametrize(
-    ("path", "key"), [*keys(ROOT)], ids=lambda value: ".".join(value) if isinstance(value, tuple) else ""
-)
-def test_every_setting_can_come_from_every_source(path: tuple[str, ...], key: Key, folder: Path) -> None:
+@pytest.mark.parametrize("key", [".".join(path) for path in keys(ROOT)])
+def test_every_setting_can_come_from_every_source(key: str, folder: Path) -> None:
     """One spelling of a value, put in code, a file, a variable or on the command line, gives the same settings."""
-    value, text, toml = SAMPLES.get(".".join(path)) or SAMPLES[path[-1]]
-    variable = "PENSTOCK_" + "__".join(path).upper()
-    around: dict[str, Any] = (
-        {"pools": {"name": {"url": "redis://name"}}} if "pool" in path[0] + path[-1] else {}
-    )
-    around = {} if path[-1] == "url" else around
-    written = f"{path[-1]} = {toml}"
-    if len(path) > 1:
-        written = f"[{'.'.join(path[:-1])}]\n{written}"
-    found = [
-        load_settings(start=folder, environ={variable: text}, code=around),
-        load_settings(start=folder, environ={}, code=around, overrides={".".join(path): text}),
-        load_settings(start=folder, environ={}, code=merged(around, nested(".".join(path), value))),
-    ]
-    if path != ("config",):
-        (folder / "one.toml").write_text(written)
-        found.append(load_settings(start=folder, environ={}, code=around, file=folder / "one.toml"))
-    shown = [{setting.key: setting.value for setting in describe(each)} for each in found]
-    unset = {
-        setting.key: setting.value
-        for setting in describe(load_settings(start=folder, environ={}, code=around))
-    }
-    for each in shown[1:3]:
-        assert each == shown[0]
-    if len(shown) > 3:
-        assert {**shown[3], "config": None} == {**shown[0], "config": None}
-    assert shown[0] != unset, "the value changes nothing"
+    *above, last = key.split(".")
+    value, text, toml = SAMPLES.get(key) or SAMPLES[last]
+    far: dict[str, Any] = {"pools": {"name": {"url": "redis://name"}}}
+    around = far if key in ("pools.name.namespace", "pools.name.streams", "stream.name.pool") else {}
+
+    def shown(**said: Any) -> dict[str, object]:
+        """Every value in force."""
+        everything: dict[str, Any] = {"start": folder, "environ": {}, "code": around, **said}
+        rows = describe(load_settings(**everything))
+        return {row.key: row.value for row in rows if key == "config" or row.key != "config"}
+
+    expected = shown(code=merged(around, nested(key, value)))
+    assert expected != shown(), "the value changes nothing"
+    assert shown(environ={"PENSTOCK_" + key.replace(".", "__").upper(): text}) == expected
+    assert shown(overrides={key: text}) == expected
+    if key != "config":
+        table = f"[{'.'.join(above)}]\n" if above else ""
+        (folder / "one.toml").write_text(f"{table}{last} = {toml}")
+        assert shown(file=folder / "one.toml") == expected
 
 
 def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Both tables in one."""
     both = dict(one)
     for key, value in other.items():
-        both[key] = merged(both[key], value) if key in both and isinstance(value, dict) else value
+        both[key] = merged(both[key], value) if key in both else value
     return both
 
 
@@ -251,9 +239,7 @@ SAMPLES: dict[str, tuple[object, str, str]] = {
     "jitter": (0.5, "0.5", "0.5"),
     "name": (["shop:charge", "shop:mail"], "shop:charge,shop:mail", '["shop:charge", "shop:mail"]'),
 }
-NAMES = sorted(
-    {part for path, _ in keys(ROOT) for part in path} | {"default", "handler", "group", "strem", ""}
-)
+NAMES = sorted({part for path in keys(ROOT) for part in path} | {"default", "handler", "group", "strem", ""})
 TEXTS = (
     st.sampled_from(
         [*(text for _, text, _ in SAMPLES.values()), "redis://a:b@c", "60", "~", "embedded", "any"]
@@ -371,6 +357,15 @@ def test_whatever_a_file_holds_ends_in_settings_or_in_one_error(
 
 
 DURATIONS = st.timedeltas(timedelta(milliseconds=1), timedelta(days=9999))
+RETRIES: Any = st.fixed_dictionaries({}, optional={"initial": DURATIONS, "factor": st.floats(1, 9)})
+GROUPS: Any = st.fixed_dictionaries(
+    {},
+    optional={
+        "min_idle": DURATIONS,
+        "start": st.sampled_from([NEW, BEGINNING, ORDERS, NOON]),
+        "retry": RETRIES,
+    },
+)
 LOADABLE: Any = st.fixed_dictionaries(
     {},
     optional={
@@ -385,20 +380,7 @@ LOADABLE: Any = st.fixed_dictionaries(
             st.fixed_dictionaries({}, optional={"max_age": DURATIONS, "max_entries": st.integers(1, 99)}),
             max_size=3,
         ),
-        "groups": st.dictionaries(
-            st.text("ab.-", min_size=1, max_size=4),
-            st.fixed_dictionaries(
-                {},
-                optional={
-                    "min_idle": DURATIONS,
-                    "start": st.sampled_from([NEW, BEGINNING, ORDERS, NOON]),
-                    "retry": st.fixed_dictionaries(
-                        {}, optional={"initial": DURATIONS, "factor": st.floats(1, 9)}
-                    ),
-                },
-            ),
-            max_size=2,
-        ),
+        "groups": st.dictionaries(st.text("ab.-", min_size=1, max_size=4), GROUPS, max_size=2),
         "listeners": st.dictionaries(
             st.text("ab.", min_size=1), st.just(["m:f", {"handler": "m:g", "group": "g"}])
         ),

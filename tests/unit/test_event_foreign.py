@@ -228,7 +228,7 @@ def _(payload: dict[str, Any]) -> dict[str, Any]:
     return {**payload, "price": str(payload.pop("cents") / 100)}
 
 
-@event("linked")
+@event("linked", version=2)
 class Linked(pydantic.BaseModel):
     """A lax model of what MessagePack keeps as it is."""
 
@@ -238,6 +238,11 @@ class Linked(pydantic.BaseModel):
     id: UUID
     at: datetime
     counts: dict[int, set[int]]
+
+
+@upcaster(Linked, from_version=1)
+def _(payload: dict[str, Any]) -> dict[str, Any]:
+    return {"share": 0.5, **payload}
 
 
 def test_a_model_is_written_by_its_aliases() -> None:
@@ -265,7 +270,27 @@ def test_a_model_in_messagepack_keeps_bytes_times_and_nan() -> None:
     body = declared.encode(linked, MESSAGEPACK)
     assert body is not None
     assert MESSAGEPACK.decode(body)["slip"] == b"\xff"
-    assert declared.decode(body, version=1, content_type="application/msgpack") == linked
+    for version in (1, 2):
+        assert declared.decode(body, version=version, content_type="application/msgpack") == linked
+
+
+def test_a_models_check_that_raises_whatever_it_likes_is_a_decode_error() -> None:
+    """Pydantic passes on what is no ValueError; the bytes do not fit all the same."""
+
+    @event("checked")
+    class Checked(pydantic.BaseModel):
+        number: int
+
+        @pydantic.field_validator("number")
+        @classmethod
+        def known(cls, number: int) -> int:
+            return {1: 10}[number]
+
+    assert (
+        event_type(Checked).decode(b'{"number":1}', version=1, content_type="application/json").number == 10
+    )
+    with pytest.raises(DecodeError, match="'checked': KeyError: 2"):
+        event_type(Checked).decode(b'{"number":2}', version=1, content_type="application/json")
 
 
 @pytest.mark.parametrize("share", [float("nan"), float("-inf")])

@@ -98,9 +98,10 @@ class Cli:
         """What commands that only look work with: the settings, and code only where --app names it."""
         return self.app() if self.options.app is not None else App.of_settings(self.settings())
 
-    def logs(self, app: App | None = None) -> None:
-        """Set up logging for a command that runs for a while."""
-        set_up_logs(app.settings.log_level if app is not None else self.settings().log_level)
+    def logs(self, app: App | None = None, *, shows_failures: bool = False) -> None:
+        """Set up logging for a command that runs for a while; see `set_up_logs`."""
+        level = app.settings.log_level if app is not None else self.settings().log_level
+        set_up_logs(level, shows_failures=shows_failures)
 
     # -- operations ---------------------------------------------------------------------------------------------
 

@@ -1,6 +1,8 @@
 """How commands are declared: nouns with verbs, the global options on each, hidden names from other systems."""
 
 import inspect
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -9,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from penstock.cli._cli import Cli, Options, run_coroutine
+from penstock.cli._errors import DONE
 from penstock.cli._output import Output
 
 __all__ = ["Noun", "global_parameters", "options_from"]
@@ -114,10 +117,16 @@ def _runner(function: Callable[..., Any], command: str, *, fast: bool) -> Callab
         before: Options = given.pop("context").obj or Options()
         options = before.under(options_from(given))
         cli = Cli(options, Output(command, json=options.json))
-        answer = function(cli, **given)
-        if inspect.iscoroutine(answer):
-            answer = run_coroutine(answer, fast=fast)
-        return int(answer or 0)
+        try:
+            answer = function(cli, **given)
+            if inspect.iscoroutine(answer):
+                answer = run_coroutine(answer, fast=fast)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read us has had enough; closing stdout at the end must not fail once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return DONE
+        return int(answer or DONE)
 
     parameters = [
         context,

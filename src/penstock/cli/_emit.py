@@ -270,7 +270,11 @@ def _tell(out: Output, form: _Form, account: _Account, seconds: float) -> None:
         out.note(f"line {each['line']}: {each['error']}", style="red")
     if len(account.named) < account.bad + account.unknown:
         out.note(f"... and {account.bad + account.unknown - len(account.named):,} more lines")
-    bad = f", passed over {account.bad:,} bad lines" if account.bad and account.stopped is None else ""
+    bad = (
+        f", passed over {account.bad:,} bad line{'s' * (account.bad > 1)}"
+        if account.bad and account.stopped is None
+        else ""
+    )
     stopped = ", then stopped" if account.stopped is not None else ""
     out.say(
         f"Emitted {account.written:,} {form.name} in {short_duration(seconds)} ({rate:,.0f}/s){bad}{stopped}"

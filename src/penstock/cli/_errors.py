@@ -164,7 +164,8 @@ def _explain_typer(error: BaseException) -> ErrorReport:
     proposal = re.search(r"\s*(\(Possible options: .*\)|Did you mean .*)$", message)
     if proposal is not None:
         message = message[: proposal.start()]
-        possible = possible or re.findall(r"'([^']+)'", proposal[0])
+        named: list[str] = re.findall(r"'([^']+)'", proposal[0])
+        possible = possible or [name for name in named if ":" not in name]  # hidden aliases have colons
     context: Any = getattr(error, "ctx", None)
     remedy = f"`{context.command_path} --help` shows how it is written" if context is not None else None
     return ErrorReport("UsageError", message.strip().rstrip("."), USAGE, remedy, tuple(possible))
@@ -182,7 +183,7 @@ def human_text(report: ErrorReport) -> Text:
         text.append("\n" if number else "")
         text.append("Error: ", style="bold red")
         text.append(clean(each))
-    proposed = [name for name in report.did_you_mean if name not in "".join(shown)]
+    proposed = [name for name in dict.fromkeys(report.did_you_mean) if f"'{name}'" not in "".join(shown)]
     if proposed:
         text.append("\n  Did you mean ").append(" or ".join(proposed), style="bold").append("?")
     if report.remedy and not report.problems:

@@ -12,7 +12,7 @@ from penstock.cli._commands import Noun
 from penstock.cli._errors import DONE, PARTIAL, REFUSED, Refusal, WrongUsage
 from penstock.cli._near import suggesting
 from penstock.cli._output import Column, Output, ago, clean, clock_time
-from penstock.cli._plain import json_text, plain
+from penstock.cli._plain import json_text
 from penstock.operations import (
     FailedDetail,
     FailedMessage,
@@ -157,7 +157,7 @@ async def flush_failed(
     """Forget failed messages, all of them unless narrowed down. Streams are not touched."""
     which = _narrowed(entry_id, stream, group, receiver)
     async with cli.operations() as operations, suggesting(operations):
-        planned = await operations.failed_plan(which)
+        planned = await operations.failed_plan(which, to_run=False)
         if dry_run or not planned.total:
             return _show_plan(cli.out, planned, which, "would be forgotten", dry_run=dry_run)
         if not yes:
@@ -345,29 +345,26 @@ def _state(item: FailedMessage) -> Text:
 def _show(out: Output, detail: FailedDetail) -> None:
     item, message = detail.failed, detail.message
     when_due = "" if item.due is None else f", due {ago(item.due)}"
-    out.facts(
-        [
-            ("Entry", f"{item.entry_id} of stream {item.stream} (pool {item.pool})"),
-            ("Receiver", f"{item.listener} of group {item.group}"),
-            ("State", f"{item.state}{when_due}"),
-            ("Cause", item.cause),
-            ("Error", f"{item.error_type}: {item.error}"),
-            ("Runs", item.attempts),
-            ("First failed", f"{clock_time(item.first_failed)} UTC"),
-            ("Last failed", f"{clock_time(item.last_failed)} UTC"),
-        ]
-    )
+    pairs: list[tuple[str, object]] = [
+        ("Entry", f"{item.entry_id} of stream {item.stream} (pool {item.pool})"),
+        ("Receiver", f"{item.listener} of group {item.group}"),
+        ("State", f"{item.state}{when_due}"),
+        ("Cause", item.cause),
+        ("Error", f"{item.error_type}: {item.error}" if item.error_type else item.error),
+        ("Runs", item.attempts),
+        ("First failed", f"{clock_time(item.first_failed)} UTC"),
+        ("Last failed", f"{clock_time(item.last_failed)} UTC"),
+    ]
     if message is not None:
-        readable = message.undecodable is None
-        out.facts(
-            [
-                ("Event", "-" if message.name is None else message.name),
-                ("Event id", message.event_id),
-                *([("Key", message.key)] if message.key is not None else []),
-                *([("Headers", json_text(message.headers))] if message.headers else []),
-                ("Payload", json_text(plain(message.payload if readable else message.fields), indent=2)),
-            ]
-        )
+        body = message.payload if message.undecodable is None else message.fields
+        pairs += [
+            ("Event", message.name),
+            ("Event id", message.event_id),
+            *([("Key", message.key)] if message.key is not None else []),
+            *([("Headers", json_text(message.headers))] if message.headers else []),
+            ("Payload" if message.undecodable is None else "Fields", json_text(body, indent=2)),
+        ]
+    out.facts(pairs)
     if detail.traceback:
         out.say()
         out.say(detail.traceback.rstrip(), style="dim")

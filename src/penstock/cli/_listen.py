@@ -1,9 +1,9 @@
 """``penstock listen``: hear some events, with the app's listeners, or just to see them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -25,7 +25,6 @@ from penstock.operations import (
     Operations,
     Work,
     event_listeners,
-    printing_app,
     unheard,
 )
 from penstock.position import NEW, Start, parse_start
@@ -111,7 +110,7 @@ async def listen(
     )
     wanted.check()
     app = cli.find_app()
-    cli.logs(app)
+    cli.logs(app, shows_failures=app is not None and not quiet)
     listening = app or App.of_settings(cli.settings())
     async with listening:
         make = _app_work if app is not None else _showing_work
@@ -160,21 +159,16 @@ class _Wanted:
                 remedy="say --from beginning, or name a --group",
             )
 
-    def work(self, app: App, on_run: Callable[[HandlerRun], None] | None) -> Work:
-        """The work this asks of an app."""
-        return Work(
-            app,
-            events=self.events,
-            group=self.group,
-            ungrouped=self.group is None,
-            consumer=self.consumer,
-            start=self.start,
-            reclaim=self.reclaim,
-            until_idle=self.once,
-            idle_exit=self.idle_exit,
-            attempts=self.max_attempts if self.keep_alive else 0,
-            on_run=on_run,
-        )
+    def how(self) -> dict[str, Any]:
+        """How the work is to be done, whatever it is."""
+        return {
+            "consumer": self.consumer,
+            "start": self.start,
+            "reclaim": self.reclaim,
+            "until_idle": self.once,
+            "idle_exit": self.idle_exit,
+            "attempts": self.max_attempts if self.keep_alive else 0,
+        }
 
 
 async def _app_work(out: Output, app: App, wanted: _Wanted) -> Work:
@@ -201,7 +195,14 @@ async def _app_work(out: Output, app: App, wanted: _Wanted) -> Work:
             remedy="`penstock listeners list` shows which there are",
             did_you_mean=list(dict.fromkeys(name for event in deaf for name in nearest(event, known))),
         )
-    return wanted.work(app, None if wanted.quiet else lambda run: _show_run(out, run))
+    return Work(
+        app,
+        events=wanted.events,
+        group=wanted.group,
+        ungrouped=wanted.group is None,
+        on_run=None if wanted.quiet else lambda run: _show_run(out, run),
+        **wanted.how(),
+    )
 
 
 async def _showing_work(out: Output, app: App, wanted: _Wanted) -> Work:
@@ -214,8 +215,7 @@ async def _showing_work(out: Output, app: App, wanted: _Wanted) -> Work:
     show: Callable[[EntryView], None] = (
         (lambda _: None) if wanted.quiet else (lambda view: show_entry(out, view))
     )
-    printing_app(app, streams, group=wanted.group, show=show)
-    return replace(wanted, events=()).work(app, None)
+    return Work.showing(app, streams, show, group=wanted.group, **wanted.how())
 
 
 def _show_run(out: Output, run: HandlerRun) -> None:

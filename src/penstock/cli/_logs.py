@@ -23,8 +23,11 @@ _OWN_FACTS: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asc
 _STYLES: Final = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red", "DEBUG": "dim"}
 
 
-def set_up_logs(level: str) -> None:
-    """Send logs of *level* and above to stderr, unless logging is set up already."""
+def set_up_logs(level: str, *, shows_failures: bool = False) -> None:
+    """Send logs of *level* and above to stderr, unless logging is set up already.
+
+    In a terminal, failures of listeners are left out where the command *shows_failures* itself.
+    """
     if level.lower() not in LEVELS:
         raise WrongUsage(f"{level!r} is no log level", remedy=f"choose one of {', '.join(LEVELS)}")
     LOGGER.setLevel(level.upper())
@@ -32,6 +35,8 @@ def set_up_logs(level: str) -> None:
     if root.handlers:
         return
     handler: logging.Handler = _ReadableHandler() if sys.stderr.isatty() else _JsonHandler()
+    if shows_failures and sys.stderr.isatty():
+        handler.addFilter(lambda record: getattr(record, "operation", None) != "handle")
     root.addHandler(handler)
     root.setLevel(level.upper())
 

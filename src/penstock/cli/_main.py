@@ -1,7 +1,6 @@
 """The entry point: the tree of commands, and the one place where an ending becomes an exit code."""
 
 import inspect
-import os
 import re
 import sys
 import traceback
@@ -26,7 +25,7 @@ from penstock.cli import (
     _streams,
 )
 from penstock.cli._commands import Noun, global_parameters, options_from
-from penstock.cli._errors import DONE, INTERRUPTED, ErrorReport, explain, human_text
+from penstock.cli._errors import DONE, explain, human_text
 from penstock.cli._output import Output
 
 __all__ = ["main"]
@@ -57,16 +56,22 @@ def _tree() -> typer.Typer:
 
 def _root(**given: Any) -> None:
     """Services that talk through events, on Valkey and Redis Streams."""
-    if given.pop("show_version"):
-        sys.stdout.write(f"penstock {version('penstock')}\n")
-        raise typer.Exit
+    del given["version"]
     given.pop("context").obj = options_from(given)
 
 
-_VERSION = Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)]
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"penstock {version('penstock')}\n")
+        raise typer.Exit
+
+
+_VERSION = Annotated[
+    bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+]
 _root_parameters = [
     inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
-    inspect.Parameter("show_version", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_VERSION),
+    inspect.Parameter("version", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_VERSION),
     *global_parameters(),
 ]
 vars(_root)["__signature__"] = inspect.Signature(_root_parameters)
@@ -80,11 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _COMMAND.main(words, prog_name="penstock", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read us has had enough, and closing stdout must not fail once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
     except (Exception, KeyboardInterrupt) as failure:  # noqa: BLE001  the last one who can say something
         return _end(failure, words)
     return code if isinstance(code, int) else DONE
@@ -97,15 +97,11 @@ def _end(failure: BaseException, words: Sequence[str]) -> int:
         traceback.print_exception(failure)
     if _is_help(failure):
         sys.stdout.write(report.message.rstrip() + "\n")
-    elif out.json and report.code != INTERRUPTED:
+    elif out.json:
         out.error_document(report.as_document())
     else:
-        _show(out, report)
+        out.error(human_text(report))
     return report.code
-
-
-def _show(out: Output, report: ErrorReport) -> None:
-    out.error(human_text(report))
 
 
 def _is_help(failure: BaseException) -> bool:

@@ -13,7 +13,7 @@ from penstock.telemetry import LOGGER
 
 __all__ = ["SUPERVISOR_PIPE", "work_until_signalled"]
 
-SUPERVISOR_PIPE: Final = "PENSTOCK_SUPERVISOR_PIPE"
+SUPERVISOR_PIPE: Final = "_PENSTOCK_SUPERVISOR_PIPE"
 """The descriptor whose end tells a worker process that its supervisor is gone, however that came about."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)

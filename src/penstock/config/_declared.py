@@ -132,7 +132,7 @@ def _groups(said: Mapping[KeyPath, Said]) -> dict[str, dict[str, object]]:
         match path:
             case ("groups", name):
                 groups.setdefault(name, {})
-            case ("groups", name, key) if each.value is not None:
+            case ("groups", name, key) if not each.is_table:
                 groups.setdefault(name, {})[key] = each.value
             case ("groups", name, key, part):
                 cast("dict[str, object]", groups.setdefault(name, {}).setdefault(key, {}))[part] = each.value

@@ -99,8 +99,8 @@ def _is_open_to_all(folder: Path) -> bool:
 def _speaks_of_us(pyproject: Path) -> bool:
     """Whether there is a [tool.penstock]. One that cannot be parsed counts: reading it then says what is wrong."""
     try:
-        text = pyproject.read_text(encoding="utf-8-sig")
-        return "penstock" in text and _inside(tomllib.loads(text)) is not None
+        content = pyproject.read_bytes()
+        return b"penstock" in content and _inside(tomllib.loads(content.decode("utf-8-sig"))) is not None
     except OSError:
         return False
     except (ValueError, RecursionError):
@@ -148,7 +148,7 @@ def _toml(path: Path, text: str) -> FileContent:
 def _toml_lines(text: str) -> Iterator[tuple[KeyPath, int]]:
     """Where tables begin and keys are set. A key inside an inline table has no line: the table's is near enough."""
     table: KeyPath = ()
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         try:
             if line.lstrip().startswith("["):
                 table = _only_path(tomllib.loads(line))

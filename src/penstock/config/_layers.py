@@ -28,7 +28,7 @@ VARIABLE_OF_FILE = "PENSTOCK_CONFIG"
 """The variable that names the settings file."""
 
 _PREFIX = "PENSTOCK_"
-_NOT_SETTINGS = frozenset({"PENSTOCK_SERVER", "PENSTOCK_TORTURE"})
+_NOT_SETTINGS = frozenset({"PENSTOCK_SERVER", "PENSTOCK_SUPERVISOR_PIPE", "PENSTOCK_TORTURE"})
 # Kubernetes gives every pod such variables for a service called penstock, or penstock-something.
 _OF_KUBERNETES = re.compile(
     r"PENSTOCK_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
@@ -64,11 +64,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A value that a source gives for a key; `None` for the key of a table says only that the table is there."""
+    """A value that a source gives for a key, or that it has a table there, which may be empty."""
 
     value: object
     source: Source
     path: KeyPath
+    is_table: bool = False
 
     @property
     def where(self) -> str:
@@ -176,7 +177,7 @@ def _node(node: Node, value: object, source: Source, path: KeyPath, problems: Pr
         problems.add(source.where(path), path, _hint(path, value) or _no_table(path, value))
         return
     table = cast("Mapping[object, object]", value)
-    yield Said(None, source, path)
+    yield Said(None, source, path, is_table=True)
     if isinstance(node, Section):
         yield from _section(node, table, source, path, problems)
     else:

@@ -20,9 +20,8 @@ from penstock.config._layers import (
     read_source,
 )
 from penstock.config._model import Settings
-from penstock.config._schema import ROOT, Key, Named, Node, Section
-from penstock.errors import InvalidSettingsError, UsageError
-from penstock.listeners.groups import GroupSettings
+from penstock.config._schema import ROOT, Key
+from penstock.errors import InvalidSettingsError
 
 __all__ = ["load_settings"]
 
@@ -79,7 +78,7 @@ def load_settings(
     values["source"] = values["source"] or source
     if problems.found:
         raise InvalidSettingsError(tuple(dict.fromkeys(problems.found)))
-    settings = Settings(
+    return Settings(
         **_only_fields(values),
         pools=declared.pools,
         stream_settings=declared.streams,
@@ -88,9 +87,6 @@ def load_settings(
         origins=_origins(said, named_by),
         file=path,
     )
-    for name in settings.groups:
-        _check_as_a_whole(name, settings)
-    return settings
 
 
 def _start(start: str | Path | None) -> Path:
@@ -143,13 +139,17 @@ def _opened(path: Path | None, problems: Problems) -> Iterator[Source]:
 
 
 def _names(said: Mapping[KeyPath, Said], groups: Iterable[str]) -> dict[str, set[str]]:
-    """The names in use so far, by the table they are keys of."""
-    names: dict[str, set[str]] = {"groups": set(groups), "stream": set()}
+    """The names in use so far, by the table they are keys of. An event's name is its stream's, unless it says more."""
+    names = {"groups": set(groups), "pools": set[str](), "stream": set[str](), "listeners": set[str]()}
     for path, each in said.items():
-        if len(path) == 2:
-            names.setdefault(path[0], set()).add(path[1])
-        if path[0] == "pools" and path[2:] == ("streams",):
-            names["stream"] |= set(cast("Mapping[str, object]", each.value))
+        match path:
+            case (table, name):
+                names[table].add(name)
+            case ("pools" | "groups", _, "streams"):
+                names["stream"] |= set(cast("Iterable[str]", each.value))
+            case _:
+                pass
+    names["stream"] = names["listeners"] = names["stream"] | names["listeners"]
     return names
 
 
@@ -168,37 +168,14 @@ def _data_folder(
     return Path(os.path.abspath(said.source.base / written))
 
 
-def _check_as_a_whole(group: str, settings: Settings) -> None:
-    """Each value was checked as it was read; this is about what they are together."""
-    said = settings.group_settings(group)
-    said.pop("streams", None)
-    try:
-        GroupSettings(**said)
-    except UsageError as error:
-        raise InvalidSettingsError([f"{dotted(('groups', group))}: {error}"]) from None
-
-
 def _only_fields(values: Mapping[str, object]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "config"}
-
-
-def _node_at(path: KeyPath) -> Node:
-    node: Node = ROOT
-    for part in path:
-        match node:
-            case Section(keys):
-                node = keys[part]
-            case Named():
-                node = node.of
-            case Key():
-                break
-    return node
 
 
 def _origins(said: Mapping[KeyPath, Said], named_by: str) -> dict[str, str]:
     origins = dict.fromkeys(_KEYS, "default")
     for path, each in said.items():
-        if isinstance(_node_at(path), Key):
+        if not each.is_table:
             origins[dotted(path)] = each.source.origin
         if path[0] == "pools" and path[2:] == ("streams",):
             for stream, groups in cast("Mapping[str, object]", each.value).items():

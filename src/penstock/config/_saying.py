@@ -4,7 +4,6 @@ import difflib
 import re
 import reprlib
 from collections.abc import Iterable
-from typing import cast
 
 __all__ = ["mask", "nearest", "shown"]
 
@@ -34,11 +33,8 @@ def shown(value: object) -> str:
 def mask(url: str) -> str:
     """*url* with its password, wherever a URL may carry one, replaced by ``***``."""
     head, at, tail = url.rpartition("@")
-    if at:
-        scheme, user = cast("re.Match[str]", re.match(r"(\w*:(?://)?)?(.*)", head, re.DOTALL)).groups(
-            default=""
-        )
-        url = f"{scheme}{user.partition(':')[0]}:***@{tail}" if ":" in user else url
+    if at and ":" in (user := head.split("://", 1)[-1]):
+        url = f"{head.removesuffix(user)}{user.partition(':')[0]}:***@{tail}"
     return re.sub(r"([?&][^=&]*password=)[^&#]*", r"\1***", url, flags=re.IGNORECASE)
 
 

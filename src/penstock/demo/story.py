@@ -13,6 +13,7 @@ from penstock.demo.figures import Figures, compute, differences
 from penstock.demo.listeners import app
 from penstock.demo.processes import DemoError, WorkerProcess, Workers
 from penstock.demo.screen import Bars, Screen
+from penstock.errors import PenstockError
 from penstock.operations import FailedWhich, Operations, RetryOutcome
 
 __all__ = ["Story"]
@@ -105,9 +106,12 @@ class Story:
         self.screen.step("Flights depart and arrive; one worker is killed in the middle of it")
         began = time.monotonic()
         with self.screen.bars(total, "emitted", *_GROUPS) as bars:
-            async with asyncio.TaskGroup() as tasks:
-                handling = tasks.create_task(self._watch(total, bars))
-                emitting = tasks.create_task(self._emit(events))
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    handling = tasks.create_task(self._watch(total, bars))
+                    emitting = tasks.create_task(self._emit(events))
+            except* PenstockError as failures:
+                raise failures.exceptions[0] from None
         emit_seconds, handle_seconds = emitting.result() - began, handling.result() - began
         self.screen.say(
             f"emitted {total:,} events in {emit_seconds:.1f} s: {total / emit_seconds:,.0f} a second"

@@ -138,7 +138,7 @@ class _ModelBody:
         errors: Callable[..., list[dict[str, Any]]] | None = getattr(failure, "errors", None)
         if errors is None:
             return reason_of(failure)
-        found = errors(include_url=False, include_context=False, include_input=False)
+        found = errors(include_url=False, include_context=False)
         return "; ".join(
             f"{each['msg']} - at `{'.'.join(['$', *map(str, each['loc'])])}`" for each in found[:5]
         )

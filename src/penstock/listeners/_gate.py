@@ -42,8 +42,8 @@ class Gate:
     async def alone(self) -> AsyncIterator[None]:
         """Be the only one inside. Retries for as long as it takes, letting others work in between."""
         async with self._alone:
-            while not await self._close():
-                await asyncio.sleep(_PAUSE_SECONDS)
+            while not await self._close():  # noqa: ASYNC110  nothing tells when it is a good time to try again
+                await asyncio.sleep(_PAUSE_SECONDS)  # others work meanwhile
             try:
                 yield
             finally:

@@ -207,7 +207,7 @@ class Handling:
         try:
             if good:
                 await self._call(route, bodies, deliveries)
-        except BaseException as failure:  # noqa: BLE001  a user's handler again
+        except BaseException as failure:
             if is_our_cancellation(failure):
                 raise
             if len(good) == 1 or isinstance(failure, Signal):
@@ -226,7 +226,7 @@ class Handling:
     async def _alone(self, route: Route, delivery: Delivery) -> BaseException | None:
         try:
             await self._call(route, [decode_for(route, delivery.message)], [delivery])
-        except BaseException as failure:  # noqa: BLE001  a user's handler again
+        except BaseException as failure:
             if is_our_cancellation(failure):
                 raise
             return failure
@@ -261,7 +261,7 @@ class Handling:
         """One listener that keeps the entry pending keeps it for all: there is never a second recovery path."""
         if not errors:
             return HANDLED
-        failures = []
+        failures: list[ListenerFailure] = []
         keep: Kept | None = None
         for route, failure in errors:
             match decide(failure, attempt, route.policy):

@@ -174,7 +174,7 @@ class Lanes:
             token = CURRENT_MESSAGE.set(message)
             try:
                 await direct.plan.function(decode_for(direct, message))
-            except BaseException as failure:  # noqa: BLE001  a user's handler is called here
+            except BaseException as failure:
                 if is_our_cancellation(failure):
                     raise
                 verdict = session.handling.judge([(direct, failure)], message.attempt)

@@ -1,4 +1,4 @@
-"""Retries: due failure records are claimed and run again, only the listener that failed, from the record's own payload."""
+"""Retries: due records are claimed and run again, only the listener that failed, from the record's own payload."""
 
 import asyncio
 import uuid
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from penstock.errors import ConfigurationError, TransientError, UndecodableEntryError
-from penstock.listeners._handling import Failed, Handling, Kept, Route, failure_of
+from penstock.listeners._handling import Failed, Handled, Handling, Kept, Route, failure_of
 from penstock.listeners._lanes import Lanes
 from penstock.listeners._session import Session
 from penstock.listeners._settling import log_failure
@@ -60,9 +60,8 @@ class RetryRunner:
         try:
             message = self.layout.read(key.stream, bytes(key.entry_id), claim.fields)
         except UndecodableEntryError as failure:
-            return await self._fail(
-                claim, failure_of(key.listener, failure, None, cause="undecodable"), failure
-            )
+            undecodable = failure_of(key.listener, failure, None, cause="undecodable")
+            return await self._fail(claim, "", undecodable, failure)
         message.attempt = claim.attempts
         if key.listener == _WHOLE_MESSAGE:
             return await self._run_all(claim, message)
@@ -71,7 +70,7 @@ class RetryRunner:
             missing = ConfigurationError(
                 f"group {key.group!r} has no listener {key.listener!r} for {message.name!r} in this app"
             )
-            return await self._fail(claim, "", failure_of(key.listener, missing, None), missing)
+            return await self._fail(claim, message.name, failure_of(key.listener, missing, None), missing)
         return await self._run_one(claim, message, route)
 
     async def _run_one(self, claim: RetryClaim, message: Message, route: Route) -> bool:
@@ -113,8 +112,9 @@ class RetryRunner:
                 for failure, cause in zip(failures, causes, strict=True):
                     self._tell(claim, message.name, failure, cause)
                 return False
-        await self.settle(lambda: self.failures.split_retry(claim, []))
-        return True
+            case Handled():
+                await self.settle(lambda: self.failures.split_retry(claim, []))
+                return True
 
     async def _handle(self, message: Message, route: Route) -> BaseException | Kept | None:
         if route.listener.batch:

@@ -6,7 +6,7 @@ acknowledges, `_retrying` runs what is due again, `_upkeep` renews, claims and c
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -271,7 +271,7 @@ class GroupWorker:
         deadline = asyncio.get_running_loop().time() + session.settings.drain_timeout.total_seconds()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                while lanes.busy:
+                while lanes.busy:  # noqa: ASYNC110  once at the end of a life, for a moment
                     await asyncio.sleep(_LOOK_WHETHER_IDLE.total_seconds())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE_AT_THE_END):
@@ -289,11 +289,11 @@ class GroupWorker:
 class _Later:
     """A callback whose target is known a moment later."""
 
-    def __init__(self) -> None:
-        self.target = lambda: None
+    target: Callable[[], None] | None = None
 
     def __call__(self) -> None:
-        self.target()
+        if self.target is not None:
+            self.target()
 
 
 @contextlib.asynccontextmanager

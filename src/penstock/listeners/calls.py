@@ -69,13 +69,13 @@ class Dependencies:
             if kept is not None:
                 self._shared[type_] = kept
 
-    def knows(self, type_: object) -> bool:
+    def knows(self, type_: Any) -> bool:
         """Whether there is a factory for *type_*."""
         return type_ in self._providers or type_ in self._overrides
 
     def needs_of(self, function: Callable[..., Any], name: str) -> Mapping[str, type]:
         """The parameters of a factory and the types that fill them. Raises `UnknownDependencyError`."""
-        needs = {}
+        needs: dict[str, type] = {}
         for parameter, wanted in _parameters(function, name):
             if not self.knows(wanted):
                 if parameter.default is not inspect.Parameter.empty:
@@ -230,7 +230,7 @@ def plan_call(
 def _parameters(
     function: Callable[..., Any], name: str, *, skip_self: bool = False
 ) -> list[tuple[inspect.Parameter, object]]:
-    target = function.__init__ if isinstance(function, type) else function
+    target = inspect.getattr_static(function, "__init__") if isinstance(function, type) else function
     try:
         signature = inspect.signature(function)
         hints = typing.get_type_hints(target)

@@ -1,10 +1,10 @@
 """What a user declares: consumer groups, the listeners in them, and routers that carry both into an app."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack
 
 from penstock.clock import parse_duration
 from penstock.errors import ConfigurationError, UsageError
@@ -28,7 +28,7 @@ class GroupSettings:
     """``parallel``: any member may take any entry; no order between them."""
     start: Start = BEGINNING
     """Where a group that does not exist yet begins."""
-    retry: Retry = Retry()
+    retry: Retry = Retry()  # noqa: RUF009  frozen
     """How often and how long apart a failing listener runs."""
     on_failure: Literal["retry", "leave_pending", "halt"] = "retry"
     """``retry`` records the failure, acknowledges the entry and runs the listener again from the record;
@@ -130,6 +130,37 @@ class Listener:
         )
 
 
+class ListenerOptions(TypedDict, total=False):
+    """What may be said of a listener; see `Group.on`."""
+
+    name: str | None
+    batch: int | None
+    wait: timedelta | str
+    timeout: timedelta | str | None
+    acknowledge: Literal["auto", "manual"]
+    retry: Retry | None
+
+
+class GroupOptions(TypedDict, total=False):
+    """What may be said of a group: the fields of `GroupSettings`, durations also as text, and its streams."""
+
+    streams: Sequence[str]
+    mode: Literal["parallel"]
+    start: Start
+    retry: Retry
+    on_failure: Literal["retry", "leave_pending", "halt"]
+    unhandled: Literal["acknowledge", "leave_pending", "fail"]
+    on_missing: Literal["recreate", "halt"]
+    concurrency: int
+    min_idle: timedelta | str
+    max_deliveries: int
+    max_batch: int
+    byte_budget: int
+    dead_after: timedelta | str
+    drain_timeout: timedelta | str
+    retry_visibility: timedelta | str
+
+
 class Group:
     """A consumer group: each of its entries is handled by one member, all of its listeners run.
 
@@ -227,7 +258,7 @@ class Group:
             raise ConfigurationError(
                 f"handlers= takes a class whose methods are marked with @on, not {handlers!r}"
             )
-        marked = [
+        marked: list[tuple[Callable[..., Any], tuple[tuple[object, ...], ListenerOptions]]] = [
             (function, mark)
             for function in vars(handlers).values()
             if (mark := getattr(function, _MARK, None)) is not None
@@ -237,14 +268,7 @@ class Group:
                 f"no method of {handlers.__qualname__} is marked with @on(...); it handles nothing"
             )
         return [
-            self.add(
-                _listener(
-                    function,
-                    events,
-                    **{"name": f"{handlers.__name__}.{function.__name__}", **options},
-                    owner=handlers,
-                )
-            )
+            self.add(_method_listener(handlers, function, events, options))
             for function, (events, options) in marked
         ]
 
@@ -320,12 +344,16 @@ class Router:
         self.registry = Registry()
         self._default_group = default_group
 
-    def group(self, name: str, *, handlers: type | None = None, **settings: Any) -> Group:
+    def group(self, name: str, *, handlers: type | None = None, **settings: Unpack[GroupOptions]) -> Group:
         """Declare a consumer group; the keywords are the fields of `GroupSettings`, and ``streams=``."""
         return self.registry.group(name, handlers=handlers, **settings)
 
     def listener(
-        self, *events: object, group: Group | str | None = None, broadcast: bool = False, **options: Any
+        self,
+        *events: object,
+        group: Group | str | None = None,
+        broadcast: bool = False,
+        **options: Unpack[ListenerOptions],
     ) -> Callable[[F], F]:
         """Declare a listener; see `Group.on` for the options.
 
@@ -360,7 +388,7 @@ class Router:
         return self.registry.group(name)
 
 
-def on(*events: object, **options: Any) -> Callable[[F], F]:
+def on(*events: object, **options: Unpack[ListenerOptions]) -> Callable[[F], F]:
     """Mark a method as a listener; its class comes in with ``handlers=``. The options are those of `Group.on`."""
 
     def mark(function: F) -> F:
@@ -374,7 +402,7 @@ def _listener(
     function: Callable[..., Any],
     events: tuple[object, ...],
     *,
-    name: str | None,
+    name: str | None = None,
     batch: int | None = None,
     wait: timedelta | str = timedelta(0),
     timeout: timedelta | str | None = None,
@@ -417,6 +445,13 @@ def _listener(
         acknowledge,
         retry,
     )
+
+
+def _method_listener(
+    owner: type, function: Callable[..., Any], events: tuple[object, ...], options: ListenerOptions
+) -> Listener:
+    named: ListenerOptions = {"name": f"{owner.__name__}.{function.__name__}", **options}
+    return _listener(function, events, owner=owner, **named)
 
 
 def _settings(group: str, given: dict[str, Any]) -> GroupSettings:

@@ -26,11 +26,17 @@ class Worker(Protocol):
     counts: Counts
 
     @property
-    def streams(self) -> tuple[str, ...]: ...
+    def streams(self) -> tuple[str, ...]:
+        """The streams it reads."""
+        ...
 
-    async def run(self) -> None: ...
+    async def run(self) -> None:
+        """Work until stopped, or until there is nothing left to do."""
+        ...
 
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        """Take nothing new; `run` returns when what was begun has ended."""
+        ...
 
 
 class Runner:

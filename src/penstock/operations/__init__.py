@@ -25,7 +25,7 @@ from penstock.operations._values import (
     StreamSummary,
     WorkerSummary,
 )
-from penstock.operations._work import Work, WorkCounts, printing_app
+from penstock.operations._work import Work, WorkCounts
 from penstock.streams.embedded import ServerStatus
 
 __all__ = [
@@ -56,6 +56,5 @@ __all__ = [
     "WorkerSummary",
     "declared_event",
     "event_listeners",
-    "printing_app",
     "unheard",
 ]

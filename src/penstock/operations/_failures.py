@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from penstock.errors import UsageError
+from penstock.errors import UnknownStreamError, UsageError
 from penstock.operations._scope import Place, Scope
 from penstock.operations._values import EntryView, FailedDetail, FailedMessage, FailedPage
 from penstock.operations._views import view_of
@@ -112,7 +112,7 @@ async def records(
 ) -> AsyncIterator[Found]:
     """Matching records of all streams, oldest last failure first. *until* bounds the last failure, by pool."""
     pagers: list[_Pager] = []
-    for place, broker in scope.brokers_of(await scope.places(which.stream, which.pool)):
+    for place, broker in scope.brokers_of(await _places(scope, which)):
         ends = [end for end in (which.until, (until or {}).get(place.pool)) if end is not None]
         end = min(ends, default=None)
         pagers.append(_Pager(place, broker, which, end, (after or {}).get(place), size))
@@ -126,6 +126,18 @@ async def records(
         yield Found(pager.place, pager.broker, record)
         if (following := await pager.next()) is not None:
             heapq.heappush(waiting, (following.last_failed, following.key, number, following))
+
+
+async def _places(scope: Scope, which: FailedWhich) -> list[Place]:
+    """Where to look. Records outlive their stream: one that is gone is looked at when it is named."""
+    try:
+        return await scope.places(which.stream, which.pool)
+    except UnknownStreamError as failure:
+        place = scope.place(failure.stream, which.pool)
+        broker = scope.broker(place.pool)
+        if broker is None or not await broker.failures.tally(place.stream):
+            raise
+        return [place]
 
 
 async def failed_page(scope: Scope, which: FailedWhich, *, after: str | None, limit: int) -> FailedPage:

@@ -133,9 +133,9 @@ class Operations:
         """Up to *limit* failure records with traceback and payload."""
         return await _failures.details(await self._scope(), which, limit=limit)
 
-    async def failed_plan(self, which: FailedWhich) -> RetryPlan:
-        """What `failed_retry` would run and `failed_flush` would forget, counted by listener."""
-        return await _retrying.plan(await self._scope(), which)
+    async def failed_plan(self, which: FailedWhich, *, to_run: bool = True) -> RetryPlan:
+        """What `failed_retry` would run (or, not *to_run*, `failed_flush` would forget), counted by listener."""
+        return await _retrying.plan(await self._scope(), which, to_run=to_run)
 
     async def failed_retry(
         self, which: FailedWhich, *, everything: bool = False, concurrency: int = _RETRIES_AT_ONCE

@@ -22,8 +22,9 @@ __all__ = ["flush", "plan", "retry"]
 _WHOLE_MESSAGE = "*"
 
 
-async def plan(scope: Scope, which: FailedWhich) -> RetryPlan:
-    """What matches, counted by listener, and which of it this app could run. Without an app, that is not judged."""
+async def plan(scope: Scope, which: FailedWhich, *, to_run: bool) -> RetryPlan:
+    """What matches, counted by listener; and, if it is *to_run*, which of it this app could."""
+    app = scope.app if to_run else None
     counts: dict[tuple[str, str, str, str], int] = {}
     async for found in records(scope, which, until=await times(scope)):
         key = found.record.key
@@ -31,7 +32,7 @@ async def plan(scope: Scope, which: FailedWhich) -> RetryPlan:
         counts[part] = counts.get(part, 0) + 1
     return RetryPlan(
         tuple(
-            PlanPart(pool, stream, group, listener, count, _missing(scope.app, group, listener))
+            PlanPart(pool, stream, group, listener, count, _missing(app, group, listener))
             for (pool, stream, group, listener), count in sorted(counts.items())
         )
     )

@@ -33,14 +33,13 @@ class Scope:
     @classmethod
     def of(cls, app: App | None, pools: Mapping[str, StreamBroker]) -> "Scope":
         """The scope of an app, whose settings and declarations say what is registered."""
+        if app is None:
+            return cls(pools)
         found: dict[Place, set[str]] = {}
-        if app is not None:
-            for stream, declared in app.settings.stream_settings.items():
-                found.setdefault(Place(declared.pool, stream), set()).update(declared.groups or ())
-            for group in app.registry:
-                for stream in group.streams:
-                    place = Place(_pool_of(app, stream), stream)
-                    found.setdefault(place, set()).update(() if group.broadcast else (group.name,))
+        for stream, group in _registered(app):
+            groups = found.setdefault(Place(_pool_of(app, stream), stream), set())
+            if group is not None:
+                groups.add(group)
         return cls(pools, app, {place: frozenset(groups) for place, groups in found.items()})
 
     def broker(self, pool: str) -> StreamBroker | None:
@@ -62,7 +61,10 @@ class Scope:
 
         Raises:
             UnknownStreamError: A stream was named that neither exists nor is registered.
+            UsageError: There is no such pool.
         """
+        if pool is not None:
+            self.broker(pool)
         found = set(self.registered)
         for name, broker in self.pools.items():
             found |= {Place(name, each) for each in await broker.streams()}
@@ -93,3 +95,18 @@ class Scope:
 def _pool_of(app: App, stream: str) -> str:
     declared = app.settings.stream_settings.get(stream)
     return declared.pool if declared is not None else _DEFAULT_POOL
+
+
+def _registered(app: App) -> Iterator[tuple[str, str | None]]:
+    """Streams with the groups that settings, and the code as far as it was loaded, register for them."""
+    settings = app.settings
+    for stream, declared in settings.stream_settings.items():
+        yield stream, None
+        yield from ((stream, group) for group in declared.groups or ())
+    for group in settings.groups:
+        yield from ((stream, group) for stream in settings.group_settings(group).get("streams", ()))
+    for event, listeners in settings.listeners.items():
+        yield from ((event, listener.group) for listener in listeners)
+    for declared_group in app.registry:
+        for stream in declared_group.streams:
+            yield stream, None if declared_group.broadcast else declared_group.name

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from penstock.app import App, Selection
 from penstock.errors import UsageError
@@ -14,8 +14,9 @@ from penstock.message import Message
 from penstock.operations._values import EntryView, HandlerRun
 from penstock.operations._views import view_of_message
 from penstock.position import NEW, Start
+from penstock.retry import Release
 
-__all__ = ["Work", "WorkCounts", "printing_app"]
+__all__ = ["Work", "WorkCounts"]
 
 _SHOWING = "show"
 _NO_GROUP = "(listen)"
@@ -43,7 +44,7 @@ class Work:
         start: Where reading without a group begins, or where groups begin that do not exist yet.
         reclaim: Take over first what other consumers have left pending for so long.
         attempts: How often to start again after an error that is no handler's; ``None`` for ever.
-        on_run: Told of every run of every listener.
+        on_run: Told of every run of every listener. When it raises, the work drains, and `run` raises the same.
     """
 
     def __init__(
@@ -81,6 +82,23 @@ class Work:
         self._attempts = attempts
         self._on_run = on_run
         self._runner: Runner | None = None
+        self._deaf: Exception | None = None
+
+    @classmethod
+    def showing(
+        cls,
+        app: App,
+        streams: Sequence[str],
+        show: Callable[[EntryView], None],
+        *,
+        group: str | None,
+        **how: Any,
+    ) -> Self:
+        """The work of an app that declares nothing, and gets one listener here: it shows every message."""
+        work = cls(app, group=group, ungrouped=group is None, **how)
+        target = app.registry.group(group or _NO_GROUP, streams=tuple(streams), broadcast=group is None)
+        target.on(Any, name=_SHOWING)(work._show_with(show))
+        return work
 
     async def prepare(self) -> Mapping[str, tuple[str, ...]]:
         """Check declarations and settings; what will run: groups with their streams.
@@ -109,6 +127,8 @@ class Work:
             await self._runner.run()
         else:
             await keep_alive(self._runner, attempts=self._attempts, clock=self.app.clock)
+        if self._deaf is not None:
+            raise self._deaf
 
     def stop(self) -> None:
         """Take nothing new; `run` returns when what was begun has ended."""
@@ -159,9 +179,30 @@ class Work:
             finally:
                 seconds = time.perf_counter() - began
                 for message in call.messages:
-                    tell(_run_of(call, message, seconds, failure))
+                    self._say(lambda: tell(_run_of(call, message, seconds, failure)))  # noqa: B023  said at once
 
         return timed
+
+    def _show_with(self, show: Callable[[EntryView], None]) -> Callable[[Message], Awaitable[None]]:
+        pools = self.app.settings.stream_settings
+
+        async def showing(message: Message) -> None:
+            declared = pools.get(message.stream)
+            view = view_of_message(declared.pool if declared is not None else "default", message)
+            if not self._say(lambda: show(view)):
+                raise Release
+
+        return showing
+
+    def _say(self, say: Callable[[], None]) -> bool:
+        """Tell whoever watches. One that is gone ends the work, and changes nothing for the message in hand."""
+        if self._deaf is None:
+            try:
+                say()
+            except Exception as failure:  # noqa: BLE001  a terminal that went away must not fail a listener
+                self._deaf = failure
+                self.stop()
+        return self._deaf is None
 
 
 def _run_of(call: Call, message: Message, seconds: float, failure: BaseException | None) -> HandlerRun:
@@ -176,20 +217,3 @@ def _run_of(call: Call, message: Message, seconds: float, failure: BaseException
         seconds=seconds,
         error=failure,
     )
-
-
-def printing_app(
-    app: App, streams: Sequence[str], *, group: str | None, show: Callable[[EntryView], None]
-) -> None:
-    """Give an app that declares nothing one listener, which shows every message of these streams."""
-    pools = app.settings.stream_settings
-
-    async def showing(message: Message) -> None:
-        declared = pools.get(message.stream)
-        show(view_of_message(declared.pool if declared is not None else "default", message))
-
-    if group is None:
-        target = app.registry.group(_NO_GROUP, streams=tuple(streams), broadcast=True)
-    else:
-        target = app.group(group, streams=tuple(streams))
-    target.on(Any, name=_SHOWING)(showing)

@@ -161,7 +161,7 @@ class PendingSummary:
 
 @dataclass(frozen=True, slots=True)
 class GroupInfo:
-    """A consumer group of a stream. `lag_entries` is counted by penstock, since the server's figure fails after deletions."""
+    """A consumer group of a stream. `lag_entries` is counted by us: the server's figure fails after deletions."""
 
     name: str
     consumers: int
@@ -221,16 +221,20 @@ class StreamBroker(Protocol):
 
     async def open(self) -> None:
         """Connect and probe. Idempotent. Raises `BrokerUnavailableError`, `BrokerRefusedError`."""
+        ...
 
     async def close(self) -> None:
         """Finish what was sent, then disconnect. Idempotent; `open` works again afterwards."""
+        ...
 
     @property
     def capabilities(self) -> Capabilities:
         """What was found at `open`."""
+        ...
 
     async def server_time_us(self) -> int:
         """The server's clock, microseconds since the Unix epoch."""
+        ...
 
     # -- adding and reading without a group ---------------------------------------------------------------------
 
@@ -243,6 +247,7 @@ class StreamBroker(Protocol):
             PublishError: The connection broke after sending (its one outcome is ``"unknown"``). When it broke before
                 sending, `BrokerUnavailableError`.
         """
+        ...
 
     async def append_many(self, entries: Sequence[NewEntry]) -> list[AppendOutcome]:
         """Add entries in the given order in as few writes as possible; one outcome each, in the same order.
@@ -250,6 +255,7 @@ class StreamBroker(Protocol):
         Never raises for a single entry: an entry that is refused does not stop those after it, and a lost connection
         makes the unanswered ones unknown.
         """
+        ...
 
     async def range(
         self,
@@ -260,62 +266,80 @@ class StreamBroker(Protocol):
         count: int | None = None,
         reverse: bool = False,
     ) -> list[RawEntry]:
-        """Entries from *start* to *end*, both included, ``None`` = that end of the stream; newest first if *reverse*."""
+        """Entries from *start* to *end*, both included; ``None`` is that end of the stream. *reverse*: newest first."""
+        ...
 
     async def read(
         self, positions: Mapping[str, RawId], *, count: int, block: timedelta | None = None
     ) -> list[Batch]:
         """Entries after the given position of each stream, at most *count* per stream; waits up to *block* for one."""
+        ...
 
     async def resolve(self, stream: str, start: Start) -> RawId:
-        """The position *after which* reading begins for *start*; new = the stream's last id (``0-0`` if there is none)."""
+        """The position *after which* reading begins for *start*; new is the stream's last id (``0-0`` without one)."""
+        ...
 
     async def length(self, stream: str) -> int:
         """How many entries the stream has; 0 if it does not exist."""
+        ...
 
     async def delete(self, stream: str, entry_ids: Sequence[EntryId]) -> int:
         """Remove entries from the stream; how many there were. Pending ones stay pending and are vanished."""
+        ...
 
     async def delete_stream(self, stream: str) -> bool:
-        """Remove a stream, its groups and everything kept beside it (failures, cursors, counters); whether it existed."""
+        """Remove a stream, its groups and all that is kept beside it (failures, cursors, ...); whether it existed."""
+        ...
 
     async def info(self, stream: str) -> StreamInfo:
         """The stream in one look. Raises `UnknownStreamError`."""
+        ...
 
     async def streams(self) -> list[str]:
         """Every stream that was written or read through this namespace and exists, sorted."""
+        ...
 
     async def save_cursor(self, stream: str, name: str, position: RawId) -> None:
         """Keep how far the reader *name* has come. Never moves back."""
+        ...
 
     async def load_cursor(self, stream: str, name: str) -> RawId | None:
         """How far the reader *name* has come."""
+        ...
 
     async def delete_cursor(self, stream: str, name: str) -> bool:
         """Forget the reader *name*; whether it was there."""
+        ...
 
     async def cursors(self, stream: str) -> dict[str, EntryId]:
         """Every durable cursor of the stream."""
+        ...
 
     # -- groups -------------------------------------------------------------------------------------------------
 
     async def create_group(self, stream: str, group: str, start: Start) -> bool:
         """Create the group, and the stream if it is missing; False if the group was there (and is left as it is)."""
+        ...
 
     async def delete_group(self, stream: str, group: str) -> bool:
         """Remove the group with its pending list (failure records stay); whether it was there."""
+        ...
 
     async def move_group(self, stream: str, group: str, start: Start) -> None:
         """Set what the group was last delivered. Raises `UnknownGroupError`."""
+        ...
 
     async def groups(self, stream: str) -> list[GroupInfo]:
         """The stream's groups, by name. Raises `UnknownStreamError`."""
+        ...
 
     async def consumers(self, stream: str, group: str) -> list[ConsumerInfo]:
         """The group's consumers, by name. Raises `UnknownGroupError`."""
+        ...
 
     async def pending_summary(self, stream: str, group: str) -> PendingSummary:
         """The group's pending entries in one look. Raises `UnknownGroupError`."""
+        ...
 
     async def pending(
         self,
@@ -328,6 +352,7 @@ class StreamBroker(Protocol):
         count: int = 100,
     ) -> list[PendingEntry]:
         """Up to *count* pending entries from *start* on, in id order. Raises `UnknownGroupError`."""
+        ...
 
     async def read_group(
         self,
@@ -348,9 +373,11 @@ class StreamBroker(Protocol):
         Raises:
             UnknownGroupError: The group, or its stream, is gone. The acknowledgements were sent all the same.
         """
+        ...
 
     async def interrupt(self, group: str, consumer: str) -> None:
         """Make a waiting `read_group` of this consumer answer at once. It may come too late to matter; never raises."""
+        ...
 
     async def own_pending(
         self, stream: str, group: str, consumer: str, *, after: RawId, count: int
@@ -360,15 +387,18 @@ class StreamBroker(Protocol):
         Raises:
             UnknownGroupError: The group, or its stream, is gone.
         """
+        ...
 
     async def acknowledge(self, stream: str, group: str, entry_ids: Sequence[RawId]) -> int:
         """Settle entries as handled; how many were pending. Works at the server's memory limit too."""
+        ...
 
     async def renew(self, stream: str, group: str, consumer: str, entry_ids: Sequence[RawId]) -> list[RawId]:
         """Restart the idle time of entries that are still pending with the consumer; answers those that are not.
 
         Delivery counts stay. An entry of another consumer is never touched.
         """
+        ...
 
     async def claim(
         self,
@@ -389,24 +419,29 @@ class StreamBroker(Protocol):
         Raises:
             UnknownGroupError: The group, or its stream, is gone.
         """
+        ...
 
     async def release(self, stream: str, group: str, consumer: str, entry_ids: Sequence[RawId]) -> int:
         """Make entries pending with the consumer look idle since for ever, so that anyone's next claim takes them.
 
         Also forgets their `begin_alone` counts: whoever gives an entry back was not killed by it. How many were ours.
         """
+        ...
 
     async def begin_alone(self, stream: str, group: str, consumer: str, entry_id: RawId) -> int | None:
-        """Count one handling alone of a suspicious entry, before it starts; the count, or ``None`` if it is not ours."""
+        """Count one handling alone of a suspicious entry before it starts; ``None`` if the entry is not ours."""
+        ...
 
     async def acknowledge_alone(self, stream: str, group: str, consumer: str, entry_id: RawId) -> Settled:
         """Acknowledge an entry that was handled alone and forget its `begin_alone` count; one script, checked first."""
+        ...
 
     async def remove_consumer(self, stream: str, group: str, consumer: str, *, heir: str) -> int:
         """Move everything pending with *consumer* to *heir* (counts and idle times stay), then remove it.
 
         One script, bounded; how many entries moved. Nothing happens when the group or consumer is not there.
         """
+        ...
 
     async def hold_name(
         self,
@@ -422,13 +457,16 @@ class StreamBroker(Protocol):
 
         With *replace*, the name is also taken from a holder with that very token (one known to be dead).
         """
+        ...
 
     async def free_name(self, group: str, consumer: str, *, token: str) -> bool:
         """Give the name back if the token holds it."""
+        ...
 
     @property
     def failures(self) -> "FailureStore":
         """The records of failed messages, kept on the same server so that one script can settle and record."""
+        ...
 
 
 # -- failed messages ------------------------------------------------------------------------------------------------
@@ -534,15 +572,19 @@ class FailureStore(Protocol):
         Its `begin_alone` count, if any, is forgotten.
         Records that exist are counted up (attempts, last time), not replaced.
         """
+        ...
 
     async def settle_vanished(self, stream: str, group: str, entry_id: RawId) -> Settled:
         """Record an entry that is pending but no longer in the stream, and acknowledge it, whoever holds it."""
+        ...
 
     async def due(self, groups: Sequence[tuple[str, str]], *, count: int) -> list[DueRetry]:
         """Retries due by the server's clock, oldest first, at most *count* per (stream, group)."""
+        ...
 
     async def next_due(self, groups: Sequence[tuple[str, str]]) -> timedelta | None:
-        """How long until the earliest retry of these (stream, group) is due; zero if one is; ``None`` if there is none."""
+        """How long until the earliest retry of these (stream, group) is due: zero if one is, ``None`` without any."""
+        ...
 
     async def claim_retry(
         self, key: FailureKey, *, token: str, visibility: timedelta, max_attempts: int, force: bool = False
@@ -553,24 +595,31 @@ class FailureStore(Protocol):
         it is in state `FAILED` now. With *force* (a person's retry) neither due time nor attempts matter, except
         that one which another holds at this moment is not taken.
         """
+        ...
 
     async def extend_retry(self, claim: RetryClaim, *, visibility: timedelta) -> Settled:
         """Hide a claimed retry for longer."""
+        ...
 
     async def succeed_retry(self, claim: RetryClaim) -> Settled:
         """Remove the record (and the payload with the message's last record)."""
+        ...
 
     async def fail_retry(self, claim: RetryClaim, failure: ListenerFailure) -> Settled:
         """Update the record: error, last time, and due again or failed."""
+        ...
 
     async def split_retry(self, claim: RetryClaim, failures: Sequence[ListenerFailure]) -> Settled:
         """Replace a whole-message record (listener ``"*"``) by records of the listeners that failed; none = removed."""
+        ...
 
     async def return_retry(self, claim: RetryClaim) -> Settled:
-        """Give a claimed retry back, due at once, and take the counted attempt off: its handler was not run to an end."""
+        """Give a claimed retry back, due at once, and take the attempt off: its handler was not run to an end."""
+        ...
 
     async def get(self, key: FailureKey) -> FailureRecord | None:
         """One record with its payload."""
+        ...
 
     async def find(
         self,
@@ -584,9 +633,12 @@ class FailureStore(Protocol):
         count: int = 100,
     ) -> list[FailureRecord]:
         """Records matching all that is given, oldest last failure first, without payloads; *after* pages on."""
+        ...
 
     async def tally(self, stream: str) -> list[Tally]:
         """Counts by group and state."""
+        ...
 
     async def delete(self, key: FailureKey) -> bool:
         """Forget one record; whether it was there. One that runs at this moment is forgotten too."""
+        ...

@@ -3,23 +3,21 @@
 Many tasks may publish at once; the broker coalesces what they send in one turn of the event loop into one write.
 """
 
-import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, TypedDict, Unpack
 
 from penstock.codec import JSON, Codec
-from penstock.event import EventType, event_type, is_event
-
 from penstock.errors import BodyTooLargeError, BrokerUnavailableError, PublishError, UsageError
+from penstock.event import EventType, event_type, is_event
 from penstock.message import Message, Meta, new_event_ids
 from penstock.position import EntryId
 from penstock.streams.abc import AppendOutcome, Cap, Condition, Dedupe, NewEntry, RawId, StreamBroker
 from penstock.streams.layouts import NATIVE, Layout
 from penstock.telemetry import Observer
 
-__all__ = ["CURRENT_MESSAGE", "Flusher", "Outgoing", "Published", "Publisher"]
+__all__ = ["CURRENT_MESSAGE", "Flusher", "Outgoing", "Prepared", "Published", "Publisher", "Said"]
 
 CURRENT_MESSAGE: Final[ContextVar[Message | None]] = ContextVar("penstock_current_message", default=None)
 """The message being handled in this context; what is emitted meanwhile names it as its cause."""
@@ -53,6 +51,20 @@ class Outgoing(NamedTuple):
     dedupe: Dedupe | bool = False
 
 
+class Said(TypedDict, total=False):
+    """What a caller may say about an event, or about each of many; see `penstock.App.emit`."""
+
+    stream: str | None
+    name: str | None
+    key: str | None
+    kind: str | None
+    headers: Mapping[str, str] | None
+    codec: Codec | None
+    entry_id: EntryId | None
+    event_id: str | None
+    dedupe: Dedupe | bool
+
+
 Prepared: TypeAlias = tuple[str, NewEntry]
 """An event id and the entry that carries it."""
 
@@ -78,7 +90,7 @@ class Publisher:
         self._layout = layout
         self._observer = observer
         self._time_us = time_us
-        self._declared_of = functools.lru_cache(maxsize=1024)(_declared_of)
+        self._declared: dict[type, EventType] = {}
 
     async def publish(self, outgoing: Outgoing) -> Published:
         """Write one event.
@@ -142,7 +154,10 @@ class Publisher:
 
     def _prepare(self, outgoing: Outgoing, event_id: str, now_us: int) -> Prepared:
         event, stream, name, key, kind, headers, codec, entry_id, _, dedupe = outgoing
-        declared = self._declared_of(type(event))
+        cls = type(event)
+        declared = self._declared.get(cls)
+        if declared is None and is_event(cls):
+            declared = self._declared[cls] = event_type(cls)
         if declared is not None:
             if stream is None:
                 stream = declared.stream if name is None else name
@@ -165,11 +180,18 @@ class Publisher:
             content_type, data = codec.content_type, None if event is None else codec.encode(event)
         if data is not None and len(data) > self._max_body:
             raise BodyTooLargeError(name, size=len(data), limit=self._max_body)
-        meta = Meta(now_us, self._source, key, version, kind, content_type, _checked(headers) if headers else {})
+        meta = Meta(
+            now_us, self._source, key, version, kind, content_type, _checked(headers) if headers else {}
+        )
         if (cause := CURRENT_MESSAGE.get()) is not None:
             meta.causation = cause.id
             meta.correlation = cause.meta.correlation or cause.id
-        fields = self._layout.pack(event_id, name, meta, data)
+        try:
+            fields = self._layout.pack(event_id, name, meta, data)
+        except UnicodeEncodeError as failure:
+            raise UsageError(
+                f"name, key, source or a header of {name!r} is no text that can be written: {failure}"
+            ) from failure
         once = _dedupe(dedupe, event_id) if dedupe else None
         return event_id, NewEntry(stream, fields, entry_id, self._cap_for(stream), once)
 
@@ -179,6 +201,7 @@ class Publisher:
             broker = self._broker_for(entry.stream)
             by_broker.setdefault(id(broker), (broker, []))[1].append(number)
         if len(by_broker) == 1:
+            [(broker, _)] = by_broker.values()
             return await _append_to(broker, entries)
         outcomes: list[AppendOutcome | None] = [None] * len(entries)
         for broker, numbers in by_broker.values():
@@ -213,7 +236,7 @@ class Flusher:
         self.published: list[Published] = []
         """Where everything flushed so far went, in the order it was added."""
 
-    async def add(self, event: object, **said: Any) -> None:
+    async def add(self, event: object, **said: Unpack[Said]) -> None:
         """Collect one event; the keywords are those of ``emit``. Flushes first when *limit* events wait.
 
         Raises:
@@ -251,10 +274,6 @@ class Flusher:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             await self.flush()
-
-
-def _declared_of(cls: type) -> EventType | None:
-    return event_type(cls) if is_event(cls) else None
 
 
 async def _append_to(broker: StreamBroker, entries: Sequence[NewEntry]) -> list[AppendOutcome]:

@@ -11,9 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Set
 from datetime import timedelta
 from typing import Generic, TypeVar, cast
 
-from penstock.event import EventType, event_type
-
 from penstock.errors import UndecodableEntryError, UsageError
+from penstock.event import EventType, event_type
 from penstock.message import Message
 from penstock.position import NEW, EntryId, Start
 from penstock.streams.abc import RawEntry, RawId, StreamBroker
@@ -110,7 +109,7 @@ class StreamReader:
         await self._save_cursors()
         if not self._ready:
             await self._fetch(block)
-        messages = []
+        messages: list[Message] = []
         while self._ready:
             stream, entry = self._ready[0]
             try:

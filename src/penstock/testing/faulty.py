@@ -169,7 +169,8 @@ class Faulty(_Gated):
     ) -> None:
         for call in fail or {}:
             if call not in _CALLS:
-                nearest = get_close_matches(call, _CALLS, 1)
+                of_failures = [known for known in _CALLS if known == _FAILURES + call]
+                nearest = of_failures or get_close_matches(call, _CALLS, 1)
                 hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
                 raise UsageError(f"a broker has no call {call!r} that could fail{hint}")
         super().__init__(broker, _Gate(fail or {}, at_step, crash_at))

@@ -5,6 +5,7 @@
 def penstock_app():
     return shop.app
 
+
 async def test_a_placed_order_is_charged(penstock):
     gateway = penstock.provide(PaymentGateway, FakeGateway())
     await penstock.emit(OrderPlaced(order_id="1", customer="ann", total_cents=500))

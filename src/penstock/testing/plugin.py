@@ -26,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark that the shipped contract suites carry."""
+    config.addinivalue_line("markers", "covers(*ids): the promises that a test proves")
+
+
 @pytest.fixture
 def penstock_app() -> "App":
     """The app under test: override this fixture in your conftest.py."""
@@ -36,7 +41,9 @@ def penstock_app() -> "App":
 
 
 @pytest.fixture(scope="session")
-def penstock_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+def penstock_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str | None]:
     """The URL of the embedded server with ``--penstock-real``, else ``None``."""
     if not request.config.getoption("--penstock-real"):
         yield None
@@ -71,6 +78,12 @@ async def _tester(app: "App", server: str | None) -> "AsyncIterator[AppTester]":
         await broker.close()
 
 
+async def _penstock(penstock_app: "App", penstock_server: str | None) -> "AsyncIterator[AppTester]":
+    """The app of ``penstock_app`` on streams in memory, with a manual clock; see `penstock.testing.AppTester`."""
+    async for tester in _tester(penstock_app, penstock_server):
+        yield tester
+
+
 def _fixture() -> Any:
     # pytest-asyncio where it is installed; anyio's plugin takes plain async fixtures by itself.
     try:
@@ -80,8 +93,5 @@ def _fixture() -> Any:
     return pytest_asyncio.fixture
 
 
-@_fixture()
-async def penstock(penstock_app: "App", penstock_server: str | None) -> "AsyncIterator[AppTester]":
-    """The app of ``penstock_app`` on streams in memory, with a manual clock; see `penstock.testing.AppTester`."""
-    async for tester in _tester(penstock_app, penstock_server):
-        yield tester
+penstock: Any = _fixture()(name="penstock")(_penstock)
+"""The app of ``penstock_app`` on streams in memory; an `AppTester`."""

@@ -23,7 +23,7 @@ from penstock.errors import (
     UsageError,
 )
 from penstock.streams._valkey.errors import ReplyError, translate
-from penstock.streams._valkey.packing import pack
+from penstock.streams._valkey.packing import HAS_HIREDIS, pack
 from penstock.streams._valkey.plain import PlainWire
 from penstock.streams._valkey.wire import AdoptedWire, Wire, adopt
 from penstock.telemetry import LOGGER, Observer
@@ -196,35 +196,37 @@ class Connector:
         return BrokerUnavailableError(f"{self.server} cannot be reached: {error}")
 
     async def _take_over(self, connection: Any, on_lost: Callable[[BaseException], None]) -> Wire:
-        timeout_s = self.answer_timeout_s
-        given_back = False
+        ours = False  # until the greeting is through, whoever got the connection gives it back
 
         def lost(cause: BaseException) -> None:
-            nonlocal given_back
-            if not given_back:
-                given_back = True
-                task = asyncio.get_running_loop().create_task(self._give_back(connection))
-                self._returning.add(task)
-                task.add_done_callback(self._returning.discard)
+            nonlocal ours
+            if ours:
+                ours = False
+                returning = asyncio.get_running_loop().create_task(self._give_back(connection))
+                self._returning.add(returning)
+                returning.add_done_callback(self._returning.discard)
             on_lost(cause)
 
-        wire: Wire | None = None
-        if self._adopting:
-            try:
-                adopted = AdoptedWire(self.server, timeout_s, lost)
-            except ImportError:
-                pass
-            else:
-                wire = adopted if adopt(connection, adopted) else None
-        wire = wire or PlainWire(connection, self.server, timeout_s, lost)
-        given_back = True  # until the greeting is through, the caller gives it back
+        wire = self._make_wire(connection, lost)
         try:
             await self._greet(wire)
         except BaseException as error:
             wire.drop(error)
             raise
-        given_back = False
+        ours = True
         return wire
+
+    def _make_wire(self, connection: Any, lost: Callable[[BaseException], None]) -> Wire:
+        if self._adopting and HAS_HIREDIS:
+            adopted = AdoptedWire(self.server, self.answer_timeout_s, lost)
+            if adopt(connection, adopted):
+                return adopted
+        if not HAS_HIREDIS and str(getattr(connection, "protocol", 2)) == "3":
+            raise UnsupportedClientError(
+                "the client speaks RESP3, which is read with hiredis only",
+                "install hiredis, or use protocol=2",
+            )
+        return PlainWire(connection, self.server, self.answer_timeout_s, lost)
 
     async def _greet(self, wire: Wire) -> None:
         # An injected client may speak RESP3. PING finds a server that is loading or has lost its master.

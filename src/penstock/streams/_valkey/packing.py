@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, cast
 
-__all__ = ["pack", "pack_in_python"]
+__all__ = ["HAS_HIREDIS", "pack", "pack_in_python"]
 
 
 def pack_in_python(command: tuple[bytes | str | int, ...]) -> bytes:
@@ -24,3 +24,6 @@ except ImportError:
     pass
 else:
     pack = cast("Callable[[tuple[Any, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
+
+HAS_HIREDIS = pack is not pack_in_python
+"""Whether commands are packed, and replies read, in C."""

@@ -95,7 +95,7 @@ class AdoptedWire(asyncio.Protocol):
         self._seen_unsent_bytes: int = 0
         self._silent_since = self._loop.time()
         self._watch_s = answer_timeout_s / _WATCHES_A_TIMEOUT
-        self._watcher = self._loop.call_later(self._watch_s, self._watch)
+        self._watcher: asyncio.TimerHandle
 
     # -- what tasks do ------------------------------------------------------------------------------------------
 
@@ -163,6 +163,7 @@ class AdoptedWire(asyncio.Protocol):
         """Called by `adopt`."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+        self._watcher = self._loop.call_later(self._watch_s, self._watch)
 
     def data_received(self, data: bytes) -> None:
         """Hand the replies in *data* to those who wait for them, oldest first."""

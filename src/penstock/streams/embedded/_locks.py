@@ -59,6 +59,14 @@ class FileLock:
         status = os.fstat(self.fd)
         return status.st_dev, status.st_ino
 
+    def is_at(self, path: Path) -> bool:
+        """Whether *path* still names this file: a deleted folder that was made again has another one there."""
+        try:
+            status = path.stat()
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self.identity()
+
     def close(self) -> None:
         """Give up what this opening holds, unless a child that inherited it still has it open. Idempotent."""
         fd, self.fd = self.fd, -1

@@ -64,6 +64,11 @@ class ServerFolder:
         return self.path / "users.lock"
 
     @property
+    def leaving_lock(self) -> Path:
+        """Held alone by a user who finds out whether it is the last: two who do so at once would each see the other."""
+        return self.path / "leaving.lock"
+
+    @property
     def watcher_lock(self) -> Path:
         """Held alone by the process that waits for the last user to leave."""
         return self.path / "watcher.lock"

@@ -1,5 +1,6 @@
 """Getting to a server that answers: by starting one where nobody holds the lock, by joining the one that does."""
 
+import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -34,7 +35,7 @@ def running_server(
     while True:
         with FileLock(folder.server_lock) as lock:
             if lock.try_exclusive():
-                if started:
+                if started and not _was_told_to_end(folder):
                     raise _ended(folder)
                 _start(folder, durability, lock)
                 started = True
@@ -46,7 +47,7 @@ def running_server(
             case Silent(missing=True) if record.pid is not None and not called_back:
                 # The runtime folder was cleared, as at a logout: the server lives, but nobody can reach it any more.
                 called_back = True
-                end_unreachable(record)
+                end_unreachable(folder, record)
             case _:
                 pass
         if time.monotonic() > deadline:
@@ -94,21 +95,32 @@ def _joined(folder: ServerFolder, record: Record, server: Ready, durability: Dur
     return known
 
 
-def explain(tail: str) -> str:
+def explain(folder: ServerFolder, tail: str) -> str:
     """What to do about a server that would not start, judged by the end of its log."""
-    if "Can't handle RDB format version" in tail or "Unknown command" in tail:
+    unreadable = re.search(
+        r"(?:Bad file format|Unexpected end of file) reading the append only file ([^:\s]+)", tail
+    )
+    # Valkey 8 takes the base file of Valkey 9, which begins with another word, for a damaged one (valkey#2888).
+    if "Can't handle RDB format version" in tail or (unreadable and unreadable[1].endswith(".base.rdb")):
         return "its data was written by a newer server: start that one (PENSTOCK_SERVER names it), or update this one"
-    if "Bad file format" in tail or "Unexpected end of file" in tail or "Wrong signature" in tail:
-        return "its append-only file is damaged: repair it with valkey-check-aof --fix, or move appendonlydir away"
+    if unreadable:
+        # Not the manifest, as the log advises: the tool of Valkey 9.0 and 9.1 fails at its own base file (valkey#4739).
+        file = folder.path / "appendonlydir" / unreadable[1]
+        return f"its append-only file is damaged: keep a copy, then cut it with valkey-check-aof --fix {file}"
     if "No space left" in tail:
         return "its disk is full: free some space"
     return "what its log says has to be put right first"
 
 
+def _was_told_to_end(folder: ServerFolder) -> bool:
+    """Whether the server that we started ended in order: somebody stopped it just then, and we start it again."""
+    return "bye bye" in log_tail(folder, lines=1)
+
+
 def _ended(folder: ServerFolder) -> EmbeddedServerError:
     tail = log_tail(folder)
     return EmbeddedServerError(
-        f"the server of {folder.path} ended as soon as it was started; {explain(tail)}\n{folder.log} ends with:\n{tail}"
+        f"the server of {folder.path} ended as soon as it was started; {explain(folder, tail)}\n{folder.log} ends with:\n{tail}"
     )
 
 

@@ -104,7 +104,7 @@ def stop_server(data_folder: Path, *, timeout: timedelta = timedelta(seconds=10)
             return False
         record = folder.read()
         with FileLock(folder.server_lock) as server:
-            if record is None or not end_server(folder, record, server, timeout_s=timeout.total_seconds()):
+            if not end_server(folder, record, server, timeout_s=timeout.total_seconds()):
                 raise EmbeddedServerError(
                     f"the server of {folder.path} cannot be reached to be stopped, but something holds "
                     f"{folder.server_lock}: look for a valkey-server or redis-server process that names this folder, "

@@ -49,7 +49,7 @@ class ServerUse:
             return
         with users, trouble_with(self._folder):
             if not (self._linger and _see_to_a_watcher(self._folder)):
-                _end_if_last(self._folder, users)
+                _leave(self._folder, users)
 
     def __enter__(self) -> Self:
         return self
@@ -142,13 +142,16 @@ def _see_to_a_watcher(folder: ServerFolder) -> bool:
         return watcher is not None
 
 
-def _end_if_last(folder: ServerFolder, users: FileLock) -> None:
-    while not users.try_exclusive():
-        if users.try_shared():
-            return
-        # Neither alone nor with others: the watcher has it, for a moment or to end the server.
-        time.sleep(PAUSE_S)
-    record = folder.read()
-    if record is not None and not record.stays:
-        with FileLock(folder.server_lock) as server:
-            end_server(folder, record, server, timeout_s=END_WITHIN_S)
+def _leave(folder: ServerFolder, users: FileLock) -> None:
+    """End the server unless somebody else uses it, or it is to stay, or *users* is of a folder that was deleted."""
+    with FileLock(folder.leaving_lock) as leaving, users:
+        leaving.wait_exclusive()
+        while not users.try_exclusive():
+            if users.try_shared():
+                return
+            # Neither alone nor with others: the watcher has it, for a moment or to end the server.
+            time.sleep(PAUSE_S)
+        record = folder.read()
+        if users.is_at(folder.users_lock) and not (record and record.stays):
+            with FileLock(folder.server_lock) as server:
+                end_server(folder, record, server, timeout_s=END_WITHIN_S)

@@ -63,8 +63,10 @@ def watch(place: str, fd: int) -> None:
         record: Record | None = None
         while True:
             users.wait_exclusive()
-            record = folder.read() or record
-            if record is None or record.stays or _is_free(server):
+            noted = folder.read()
+            # The folder may have been deleted since, and another be in its place with a server of its own.
+            record = noted if noted and noted.lock == server.identity() else record
+            if (record and record.stays) or _is_free(server):
                 return
             visits = os.fstat(users.fd).st_mtime_ns
             users.unlock()
@@ -106,6 +108,6 @@ def _is_free(lock: FileLock) -> bool:
     return free
 
 
-def _loads(record: Record) -> bool:
+def _loads(record: Record | None) -> bool:
     """Whether the server is still reading its data: ending it now would let it never get ready."""
-    return isinstance(look(record.path), Loading)
+    return record is not None and isinstance(look(record.path), Loading)

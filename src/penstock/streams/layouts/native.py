@@ -40,7 +40,7 @@ class NativeLayout:
         size = len(fields)
         try:
             if (
-                (size == 8 and fields[6] == b"data" or size == 6)
+                ((size == 8 and fields[6] == b"data") or size == 6)
                 and fields[0] == b"id"
                 and fields[2] == b"name"
                 and fields[4] == b"meta"
@@ -77,3 +77,4 @@ class NativeLayout:
 
 
 NATIVE: Final = NativeLayout()
+"""The layout of every stream that names no other."""
