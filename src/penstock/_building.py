@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from penstock._wiring import Brokers
 from penstock.config import Settings
 from penstock.errors import ConfigurationError
-from penstock.event import is_event
+from penstock.event import event_type, is_event
 from penstock.listeners._broadcast import BroadcastWorker
 from penstock.listeners._gate import Gate
 from penstock.listeners._worker import GroupWorker
@@ -87,9 +87,7 @@ def build_workers(app: "App", brokers: Brokers, selection: Selection) -> Sequenc
             if not group.broadcast:
                 brokers.check_group(group.name, stream)
         pools = sorted({brokers.pool_of(stream) for stream in streams})
-        if len(pools) > 1 and not (group.broadcast or selection.ungrouped):
-            # Each pool has a group of its own under the one name, and a worker of its own here.
-            pass
+        # In several pools a group is one group a pool, of one name, each with a worker of its own.
         for pool in pools:
             part = [stream for stream in streams if brokers.pool_of(stream) == pool]
             workers.append(_worker(app, brokers, group, part, selection, gate))
@@ -130,8 +128,6 @@ def _streams(group: Group, selection: Selection) -> tuple[str, ...]:
     for listener in group.listeners:
         for each in listener.events:
             if is_event(each):
-                from penstock.event import event_type
-
                 declared = event_type(each)
                 if declared.name in selection.events or declared.stream in selection.events:
                     wanted.add(declared.stream)

@@ -5,7 +5,6 @@ Backends are imported here, when a pool needs one: importing penstock loads no d
 
 import asyncio
 import contextlib
-import difflib
 from typing import TYPE_CHECKING, Any
 
 from penstock.clock import Clock
@@ -52,18 +51,21 @@ class Brokers:
         declared = self._settings.stream_settings.get(stream)
         if declared is None:
             if self._settings.strict:
+                import difflib  # only when something is wrong
+
                 close = difflib.get_close_matches(stream, self._settings.stream_settings, n=1)
                 raise UnregisteredStreamError(stream, nearest=close[0] if close else None)
             return self._pools[_DEFAULT_POOL]
         return self._pools[declared.pool]
 
     def check_group(self, group: str, stream: str) -> None:
-        """Raises `UnregisteredGroupError` or `UnregisteredStreamError` where strict mode does not know the pair."""
-        if not self._settings.strict:
-            return
+        """Raises `UnregisteredGroupError` for a group that is not among those declared for the stream.
+
+        In strict mode also `UnregisteredStreamError`, for a stream that is declared nowhere.
+        """
         self.broker_for(stream)
-        declared = self._settings.stream_settings[stream]
-        if declared.groups is not None and group not in declared.groups:
+        declared = self._settings.stream_settings.get(stream)
+        if declared is not None and declared.groups is not None and group not in declared.groups:
             raise UnregisteredGroupError(group, stream)
 
     def pool_of(self, stream: str) -> str:

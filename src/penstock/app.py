@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from penstock._building import Selection, build_workers, load_configured
 from penstock._wiring import Brokers
@@ -25,8 +25,10 @@ from penstock.position import NEW, EntryId, Start, parse_start
 from penstock.streams.abc import Dedupe, StreamBroker
 from penstock.streams.publisher import Flusher, Outgoing, Published, Publisher, Said
 from penstock.streams.reader import StreamReader, TypedReader
-from penstock.sync import SyncApp
 from penstock.telemetry import Observer
+
+if TYPE_CHECKING:
+    from penstock.sync import SyncApp
 
 __all__ = ["App", "Selection"]
 
@@ -64,8 +66,9 @@ class App(Router):
         self.clock = clock or SystemClock()
         self.dependencies = Dependencies()
         self.dependencies.provide_value(App, self)
-        self._config = Path(config) if config is not None else None
         self._code = dict(settings)
+        if config is not None:
+            self._code["config"] = str(config)
         self._overrides: dict[str, object] = {}
         self._client: object = None
         if isinstance(streams, str):
@@ -84,7 +87,10 @@ class App(Router):
         """The settings in force, read when first asked for. Raises `InvalidSettingsError` with everything wrong."""
         if self._settings is None:
             self._settings = load_settings(
-                code=self._code, file=self._config, overrides=self._overrides, source=self.name
+                code=self._code,
+                overrides=self._overrides,
+                source=self.name,
+                groups=self.registry.groups,
             )
             load_configured(self, self._settings)
         return self._settings
@@ -106,7 +112,7 @@ class App(Router):
         if self._brokers is not None:
             raise ConfigurationError(f"app {self.name!r} is connected; configure it before it is used")
         if file is not None:
-            self._config = file
+            overrides["config"] = str(file)
         self._overrides |= overrides
         self._settings = None
 
@@ -361,6 +367,8 @@ class App(Router):
     # -- without asyncio ----------------------------------------------------------------------------------------
 
     @functools.cached_property
-    def sync(self) -> SyncApp:
+    def sync(self) -> "SyncApp":
         """The same app for synchronous code, on an event loop thread of its own."""
+        from penstock.sync import SyncApp
+
         return SyncApp(self)

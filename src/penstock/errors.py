@@ -11,7 +11,7 @@ PenstockError
 ├── ConfigurationError              fix the settings or the declarations; nothing was started
 │   ├── InvalidSettingsError        carries every problem found, not only the first
 │   ├── UnregisteredStreamError     strict mode: declare the stream
-│   ├── UnregisteredGroupError      strict mode: declare the group
+│   ├── UnregisteredGroupError      declare the group for the stream
 │   ├── UnknownDependencyError
 │   ├── MissingExtraError           install the named extra
 │   └── NoServerBinaryError         install the extra, or give a URL
@@ -171,13 +171,13 @@ class UnregisteredStreamError(ConfigurationError):
 
 
 class UnregisteredGroupError(ConfigurationError):
-    """Strict mode: the consumer group is not declared for the stream. Nothing was read."""
+    """The stream declares its consumer groups, and this is none of them. Nothing was read."""
 
     def __init__(self, group: str, stream: str) -> None:
         self.group, self.stream = group, stream
         super().__init__(
             f"consumer group {group!r} is not registered for stream {stream!r}; "
-            "add it to the stream's groups, or switch strict mode off"
+            "add it to the stream's groups, or declare the stream without a list of groups"
         )
 
 

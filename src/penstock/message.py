@@ -62,21 +62,25 @@ def new_event_ids(count: int, time_us: int) -> list[str]:
     """Make *count* UUIDv7 for events made at *time_us* (microseconds since the Unix epoch), ascending within the call.
 
     The 12 bits after the version hold the time below a millisecond and then a counter, as RFC 9562 section 6.2
-    allows; 62 bits are random from the operating system, so that forked processes never repeat each other.
+    allows; the last 60 bits are random from the operating system, so that forked processes never repeat each other.
     """
-    # 4096 steps a millisecond; a batch that needs more runs ahead of the clock, which keeps the ids ascending.
-    ms, rest = divmod(time_us, 1000)
-    step = (ms << 12) + rest * 4096 // 1000
-    tails = os.urandom(8 * count).hex()
+    ms, rest_us = divmod(time_us, 1000)
+    step = rest_us * 4096 // 1000
+    random = os.urandom(8 * count).hex()
+    head = _id_head(ms)
     ids: list[str] = []
     for at in range(0, 16 * count, 16):
-        head = f"{step:015x}"
-        tail = tails[at : at + 16]
-        ids.append(
-            f"{head[:8]}-{head[8:12]}-7{head[12:]}-{'89ab'[int(tail[0], 16) & 3]}{tail[1:4]}-{tail[4:]}"
-        )
+        ids.append(f"{head}{step:03x}-8{random[at : at + 3]}-{random[at + 3 : at + 15]}")
         step += 1
+        if step == 4096:
+            # A batch that needs more than a millisecond has runs ahead of the clock, which keeps its ids ascending.
+            ms, step = ms + 1, 0
+            head = _id_head(ms)
     return ids
+
+
+def _id_head(ms: int) -> str:
+    return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7"
 
 
 def new_event_id() -> str:

@@ -82,9 +82,10 @@ class Retry:
     def delay(self, attempts: int, *, spread: float | None = None) -> timedelta:
         """The wait after the run number *attempts*. *spread* in [-1, 1] replaces the random jitter."""
         initial, longest = parse_duration(self.initial), parse_duration(self.longest)
-        # Above some power the product only overflows; the cap has long been reached.
-        growth = self.factor ** min(attempts - 1, 64)
-        wait = min(initial.total_seconds() * growth, longest.total_seconds())
+        try:
+            wait = min(initial.total_seconds() * self.factor ** (attempts - 1), longest.total_seconds())
+        except OverflowError:
+            wait = longest.total_seconds()
         if spread is None:
             spread = random.uniform(-1, 1)
         return timedelta(seconds=wait * (1 + self.jitter * spread))

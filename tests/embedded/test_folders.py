@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -260,6 +261,19 @@ def test_a_folder_deleted_under_a_running_server_starts_afresh(data_folder: Path
             wait_until(lambda: former not in server_pids_of(data_folder), "the former server ends")
             use.release()
             assert server.ping()
+
+
+@pytest.mark.parametrize("linger_s", [0, 0.1])
+def test_a_folder_deleted_under_a_running_server_leaves_nothing_running(
+    data_folder: Path, linger_s: float
+) -> None:
+    """As when a temporary folder is removed before its users have left: the watcher ends what nobody finds any more."""
+    use = use_server(data_folder, linger=timedelta(seconds=linger_s))
+    assert server_pids_of(data_folder)
+    shutil.rmtree(data_folder)
+    use.release()
+    wait_until(lambda: not server_pids_of(data_folder), "the server ends")
+    assert not data_folder.exists()
 
 
 def test_a_folder_moved_under_a_running_server_takes_it_along(data_folder: Path, tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Whoever comes first starts the server: two processes never start two, however close they come."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from penstock.streams.embedded import server_status, stop_server
-from tests.embedded.helpers import Starter, server_pids_of, starts
+from penstock.streams.embedded import ServerUse, server_status, stop_server, use_server
+from tests.embedded.helpers import NO_LINGER, Starter, server_pids_of, starts
 
 ROUNDS = 50
 
@@ -36,6 +37,16 @@ def test_many_processes_that_start_at_once_start_one_server(data_folder: Path, c
             process.tell("release")
         for process in reversed(crowd):
             assert process.answer() == "released"
+
+
+def test_many_threads_that_start_at_once_start_one_server(data_folder: Path) -> None:
+    """Locks tell the uses of one process apart as well as those of several."""
+    with ThreadPoolExecutor(8) as threads:
+        uses = list(threads.map(lambda _: use_server(data_folder, linger=NO_LINGER), range(8)))
+        assert len({use.url for use in uses}) == 1
+        assert starts(data_folder) == 1
+        list(threads.map(ServerUse.release, uses))
+    assert server_pids_of(data_folder) == []
 
 
 def test_leaving_and_coming_at_once_never_costs_a_user_its_server(

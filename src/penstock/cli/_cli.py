@@ -117,14 +117,16 @@ class Cli:
 
     # -- asking -------------------------------------------------------------------------------------------------
 
-    def confirm(self, question: str, *, yes: bool) -> None:
+    def confirm(self, question: str, *, yes: bool, **facts: object) -> None:
         """Go on only if a person says so, or said --yes. Raises `Refusal`."""
         if yes:
             return
         if self.out.json or not sys.stdin.isatty():
-            raise Refusal("nothing was done: nobody is here to be asked", remedy="say --yes if you mean it")
+            raise Refusal(
+                "nothing was done: nobody is here to be asked", remedy="say --yes if you mean it", **facts
+            )
         if not typer.confirm(question, default=False, err=True):
-            raise Refusal("nothing was done")
+            raise Refusal("nothing was done", **facts)
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, T], *, fast: bool = False) -> T:

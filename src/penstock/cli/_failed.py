@@ -162,7 +162,9 @@ async def flush_failed(
             return _show_plan(cli.out, planned, which, "would be forgotten", dry_run=dry_run)
         if not yes:
             _parts(cli.out, planned)
-        cli.confirm(f"Forget {_messages(planned.total)}? They cannot be run again then.", yes=yes)
+        cli.confirm(
+            f"Forget {_messages(planned.total)}? They cannot be run again then.", yes=yes, total=planned.total
+        )
         count = await operations.failed_flush(which, everything=True)
     if cli.out.json:
         cli.out.document(flushed=count)

@@ -42,7 +42,9 @@ async def server_stop(
     if running and not dry_run:
         if status.users:
             processes = "1 process uses" if status.users == 1 else f"{status.users} processes use"
-            cli.confirm(f"{processes} the server and will lose the connection. Stop it?", yes=yes)
+            cli.confirm(
+                f"{processes} the server and will lose the connection. Stop it?", yes=yes, users=status.users
+            )
         running = await operations.server_stop()
     if cli.out.json:
         cli.out.document(stopped=running and not dry_run, dry_run=dry_run, users=status.users)

@@ -1,6 +1,5 @@
 """How messages about settings show values and point to the right name."""
 
-import difflib
 import re
 import reprlib
 from collections.abc import Iterable
@@ -41,5 +40,7 @@ def mask(url: str) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """``did you mean 'x'?``, or what there is to choose from."""
     names = sorted(known)
+    import difflib  # only when something is wrong
+
     close = difflib.get_close_matches(name.lower(), names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names) or 'none'}"

@@ -19,10 +19,8 @@ from penstock.demo.processes import Workers, settled_environment
 from penstock.demo.screen import Screen
 from penstock.errors import UsageError
 
-__all__ = ["DEFAULT_FLIGHTS", "FEWEST_FLIGHTS", "main"]
+__all__ = ["FEWEST_FLIGHTS", "main"]
 
-DEFAULT_FLIGHTS = 60_000
-"""How many flights are played unless said otherwise: about two months."""
 FEWEST_FLIGHTS = 1000
 """With fewer, none lands at midnight, and there is nothing to mend."""
 _INTERRUPTED = 130
@@ -37,7 +35,7 @@ def main(flights: int | None = None, stay: bool = False, *, folder: Path | None 
     """Play the demo; 0 if the figures came out equal and nothing was left failed, 1 if not, 130 if interrupted.
 
     Args:
-        flights: How many flights, from the beginning of the table; left out, `DEFAULT_FLIGHTS`.
+        flights: How many flights, from the beginning of the table; left out, all 336,776 of the year.
         stay: Keep server and workers going afterwards, until Ctrl-C.
         folder: Where settings, data and logs go, and stay; left out, a temporary folder that is removed.
 
@@ -46,15 +44,16 @@ def main(flights: int | None = None, stay: bool = False, *, folder: Path | None 
         MissingExtraError: The table of flights is not installed.
         PenstockError: The server cannot be started, or a worker ended by itself.
     """
-    wanted = DEFAULT_FLIGHTS if flights is None else flights
-    if wanted < FEWEST_FLIGHTS:
-        raise UsageError(f"flights is {wanted}; the demo plays at least {FEWEST_FLIGHTS:,} of them")
+    if flights is not None and flights < FEWEST_FLIGHTS:
+        raise UsageError(
+            f"flights is {flights}; the demo plays at least {FEWEST_FLIGHTS}: an early one has to fail"
+        )
     table_folder()
     on_ctrl_c = signal.getsignal(signal.SIGINT)
     try:
         with _own_settings(), _project(folder) as project, Workers(project) as workers:
             try:
-                return asyncio.run(_play(project, workers, wanted, stay))
+                return asyncio.run(_play(project, workers, flights, stay))
             except (KeyboardInterrupt, asyncio.CancelledError):
                 Screen().say("interrupted; workers and server are being ended")
                 return _INTERRUPTED
@@ -65,7 +64,7 @@ def main(flights: int | None = None, stay: bool = False, *, folder: Path | None 
         signal.signal(signal.SIGINT, on_ctrl_c)
 
 
-async def _play(project: Path, workers: Workers, wanted: int, stay: bool) -> int:
+async def _play(project: Path, workers: Workers, limit: int | None, stay: bool) -> int:
     from penstock.demo.listeners import app
     from penstock.demo.story import Story
 
@@ -76,7 +75,7 @@ async def _play(project: Path, workers: Workers, wanted: int, stay: bool) -> int
     app.configure(file=project / "penstock.toml")
     screen = Screen()
     async with app:
-        went_well = await Story(screen, workers, project, wanted).tell()
+        went_well = await Story(screen, workers, project, limit).tell()
         if stay:
             await _stay(screen, project)
     return 0 if went_well else 1

@@ -14,13 +14,9 @@ from typing import Self
 
 from penstock.errors import PenstockError
 
-__all__ = ["DemoError", "WorkerProcess", "Workers", "settled_environment"]
+__all__ = ["WorkerProcess", "Workers", "settled_environment"]
 
 _END_WITHIN = timedelta(seconds=20)
-
-
-class DemoError(PenstockError):
-    """The demo cannot go on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,12 +106,14 @@ class Workers:
         worker.stop()
 
     def check(self) -> None:
-        """Raises `DemoError` with what a worker wrote last when it ended without being asked to."""
+        """Raises `PenstockError` with what a worker wrote last when it ended without being asked to."""
         for worker in self.running:
             if (code := worker.process.poll()) is not None:
                 last = worker.log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
                 written = "\n".join(f"    {line}" for line in last)
-                raise DemoError(f"the worker {worker.consumer} ended by itself with code {code}\n{written}")
+                raise PenstockError(
+                    f"the worker {worker.consumer} ended by itself with code {code}\n{written}"
+                )
 
 
 def settled_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from penstock.demo.book import Book
-from penstock.demo.data import Flight, airlines, flights
+from penstock.demo.data import Flight, flights
 from penstock.demo.events import FlightEvent, events_of
-from penstock.demo.figures import Figures, compute, differences
+from penstock.demo.figures import compute, differences
 from penstock.demo.listeners import app
-from penstock.demo.processes import DemoError, WorkerProcess, Workers
+from penstock.demo.processes import WorkerProcess, Workers
 from penstock.demo.screen import Bars, Screen
+from penstock.demo.tables import show_failed, show_figures
 from penstock.errors import PenstockError
+from penstock.event import event_type
 from penstock.operations import FailedWhich, Operations, RetryOutcome
 
 __all__ = ["Story"]
@@ -50,7 +52,7 @@ class Story:
     killed: Killed | None = None
 
     async def tell(self) -> bool:
-        """Tell it from beginning to end. Raises `DemoError` when it cannot go on, `PenstockError` as the app does."""
+        """Tell it from beginning to end. Raises `PenstockError` when it cannot go on."""
         began = time.monotonic()
         table = list(flights(self.limit))
         events = [event for flight in table for event in events_of(flight)]
@@ -68,7 +70,8 @@ class Story:
     async def _introduce(self, table: Sequence[Flight], events: Sequence[FlightEvent]) -> None:
         counts: dict[str, int] = {}
         for event in events:
-            counts[type(event).__name__] = counts.get(type(event).__name__, 0) + 1
+            name = event_type(event).name
+            counts[name] = counts.get(name, 0) + 1
         self.screen.title(
             f"{len(table):,} real flights out of New York in 2013, told as {len(events):,} events"
         )
@@ -96,7 +99,7 @@ class Story:
                 return
             self.workers.check()
             if time.monotonic() > deadline:
-                raise DemoError(f"the worker {worker.consumer} does not begin; see {worker.log}")
+                raise PenstockError(f"the worker {worker.consumer} does not begin; see {worker.log}")
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
     # -- the middle ---------------------------------------------------------------------------------------------
@@ -110,7 +113,8 @@ class Story:
                 async with asyncio.TaskGroup() as tasks:
                     handling = tasks.create_task(self._watch(total, bars))
                     emitting = tasks.create_task(self._emit(events))
-            except* PenstockError as failures:
+            except ExceptionGroup as failures:
+                # The first is why; what the other task met then tells no more.
                 raise failures.exceptions[0] from None
         emit_seconds, handle_seconds = emitting.result() - began, handling.result() - began
         self.screen.say(
@@ -151,12 +155,14 @@ class Story:
         """Show how far the groups are until both have settled everything; when that was."""
         while True:
             done: dict[str, int] = {}
+            # Noted first: what is emitted while the server is asked may be missing in its answer.
+            emitted = self.emitted
             for summary in await self.operations.groups(_STREAM):
-                done[summary.name] = max(0, self.emitted - summary.lag_entries - summary.pending)
-            bars.show(emitted=self.emitted, **{name: done.get(name, 0) for name in _GROUPS})
+                done[summary.name] = max(0, emitted - summary.lag_entries - summary.pending)
+            bars.show(emitted=emitted, **{name: done[name] for name in _GROUPS})
             await self._look_after_the_killed()
             self.workers.check()
-            if all(done.get(name, 0) >= total for name in _GROUPS):
+            if all(done[name] >= total for name in _GROUPS):
                 return time.monotonic()
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
@@ -170,7 +176,7 @@ class Story:
 
     def _tell_of_the_killed(self) -> None:
         if (killed := self.killed) is None:
-            raise DemoError("no worker could be caught at work to be killed; try again with more flights")
+            raise PenstockError("no worker could be caught at work to be killed; try again with more flights")
         with Book(self.book) as book:
             again = book.repeats(killed.worker.group)
         self.screen.say(
@@ -184,23 +190,11 @@ class Story:
     async def _look_at_the_failed(self) -> None:
         self.screen.step("One listener has failed, on real data; what failed waits in a list")
         failed = await self.operations.failed_show(FailedWhich(group="board"), limit=_SHOWN)
-        rows = [
-            (
-                each.failed.entry_id,
-                each.message.payload["flight"] if each.message else "",
-                str(each.message.payload["time"]) if each.message else "",
-                each.failed.listener,
-                f"{each.failed.error_type}: {each.failed.error}",
-            )
-            for each in failed
-        ]
-        self.screen.table(("entry ", "flight ", "time", "listener ", "error "), rows)
+        show_failed(self.screen, failed)
         count = await self._failed_count()
         self.screen.say(
-            f"{count:,} in all, {len(rows)} shown. Midnight is 2400 in this table, and no hour is 24."
-        )
-        self.screen.say(
-            "All other events of their batches went through: a failing batch is run again one by one."
+            f"{count:,} in all, {len(failed)} shown. Midnight is 2400 in this table, and no hour is 24.\n"
+            "The other events of their batches went through: a failing batch is run again one by one."
         )
 
     async def _failed_count(self) -> int:
@@ -210,11 +204,12 @@ class Story:
     async def _mend(self, board: WorkerProcess) -> None:
         self.screen.step("The listener is mended, and what failed is run again")
         self.workers.stop(board)
-        mended = self.workers.start("board", 1, release=2)
+        mended = self.workers.start("board", 2, release=2)
         await self._until_it_listens(mended)
         self.screen.say(
-            f"{mended.consumer} runs release 2 in process {mended.pid}; the old one ended in good order"
+            f"{board.consumer} has ended in good order; {mended.consumer} runs release 2 in process {mended.pid}"
         )
+        # `penstock failed retry --group board` does just this.
         outcomes = dict.fromkeys(RetryOutcome, 0)
         async for result in self.operations.failed_retry(FailedWhich(group="board")):
             outcomes[result.outcome] += 1
@@ -234,7 +229,7 @@ class Story:
         with Book(self.book) as book:
             folded = book.figures()
             counted = {group: book.counted(group) for group in _GROUPS}
-        self._show(folded)
+        show_figures(self.screen, folded)
         wrong = differences(folded, computed)
         for summary in await self.operations.groups(_STREAM):
             failed = summary.failed + summary.retrying
@@ -252,34 +247,3 @@ class Story:
             style="bold green",
         )
         return True
-
-    def _show(self, figures: Figures) -> None:
-        names = airlines()
-        carriers = sorted(figures.carriers.items(), key=lambda item: -item[1].departed)
-        self.screen.table(
-            ("carrier ", "departed", "minutes late", "arrived", "minutes late", "diverted", "cancelled"),
-            [
-                (
-                    names.get(code, code),
-                    carrier.departed,
-                    _mean(carrier.departure_delay, carrier.departed),
-                    carrier.arrived,
-                    _mean(carrier.arrival_delay, carrier.arrived),
-                    carrier.diverted,
-                    carrier.cancelled,
-                )
-                for code, carrier in carriers
-            ],
-        )
-        airports = sorted(figures.airports.items(), key=lambda item: -item[1].departed - item[1].arrived)
-        self.screen.table(
-            ("airport ", "departed", "arrived", "cancelled", "last movement"),
-            [
-                (code, airport.departed, airport.arrived, airport.cancelled, airport.latest)
-                for code, airport in airports[:_SHOWN]
-            ],
-        )
-
-
-def _mean(total: int, count: int) -> str:
-    return f"{total / count:.1f}" if count else ""

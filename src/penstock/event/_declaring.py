@@ -1,6 +1,5 @@
 """Declaring a class as an event, and finding the declaration again."""
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -155,5 +154,7 @@ def _check_key(cls: type, key: object, fields: tuple[str, ...]) -> None:
 
 def nearest(word: str, known: "tuple[str, ...] | frozenset[str]") -> str | None:
     """A question that names the nearest of the known words, if one is near."""
+    import difflib  # only when something is wrong
+
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {close[0]!r}?" if close else None

@@ -81,8 +81,15 @@ class _Runs:
     handlings: dict[str, Handling] = field(default_factory=dict[str, Handling])
 
     async def run(self, window: list[Found]) -> list[RetryResult]:
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(self._run(found)) for found in window]
+        for found in window:
+            # A declaration that cannot work is found before anything is claimed.
+            if _missing(self.app, found.record.key.group, found.record.key.listener) is None:
+                self._handling(self.app.registry.groups[found.record.key.group])
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(self._run(found)) for found in window]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         return [task.result() for task in running]
 
     async def _run(self, found: Found) -> RetryResult:

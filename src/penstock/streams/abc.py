@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
 
 from penstock.position import EntryId, Start
 
@@ -83,7 +85,7 @@ class Dedupe:
     window: timedelta = timedelta(hours=1)
 
 
-class NewEntry(NamedTuple):
+class NewEntry(msgspec.Struct, frozen=True, gc=False):
     """One entry to be added: flat names and values, and how."""
 
     stream: str
@@ -102,7 +104,7 @@ class Condition(Enum):
     """The connection broke after the command had left: the entry may be there."""
 
 
-class AppendOutcome(NamedTuple):
+class AppendOutcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one entry of `StreamBroker.append_many`."""
 
     condition: Condition

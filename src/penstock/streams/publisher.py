@@ -6,7 +6,9 @@ Many tasks may publish at once; the broker coalesces what they send in one turn 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Final, NamedTuple, TypeAlias, TypedDict, Unpack
+from typing import Final, TypeAlias, TypedDict, Unpack
+
+import msgspec
 
 from penstock.codec import JSON, Codec
 from penstock.errors import BodyTooLargeError, BrokerUnavailableError, PublishError, UsageError
@@ -23,7 +25,7 @@ CURRENT_MESSAGE: Final[ContextVar[Message | None]] = ContextVar("penstock_curren
 """The message being handled in this context; what is emitted meanwhile names it as its cause."""
 
 
-class Published(NamedTuple):
+class Published(msgspec.Struct, frozen=True, gc=False):
     """Where an event went: its identity and its place."""
 
     event_id: str
@@ -36,7 +38,7 @@ class Published(NamedTuple):
         return EntryId.parse(self.raw_entry_id)
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """One event on its way out, with everything a caller may say about it."""
 
     event: object
@@ -153,7 +155,8 @@ class Publisher:
     # -- one entry ----------------------------------------------------------------------------------------------
 
     def _prepare(self, outgoing: Outgoing, event_id: str, now_us: int) -> Prepared:
-        event, stream, name, key, kind, headers, codec, entry_id, _, dedupe = outgoing
+        event, stream, name, key = outgoing.event, outgoing.stream, outgoing.name, outgoing.key
+        kind, headers, codec, dedupe = outgoing.kind, outgoing.headers, outgoing.codec, outgoing.dedupe
         cls = type(event)
         declared = self._declared.get(cls)
         if declared is None and is_event(cls):
@@ -193,7 +196,7 @@ class Publisher:
                 f"name, key, source or a header of {name!r} is no text that can be written: {failure}"
             ) from failure
         once = _dedupe(dedupe, event_id) if dedupe else None
-        return event_id, NewEntry(stream, fields, entry_id, self._cap_for(stream), once)
+        return event_id, NewEntry(stream, fields, outgoing.entry_id, self._cap_for(stream), once)
 
     async def _append(self, entries: Sequence[NewEntry]) -> list[AppendOutcome]:
         by_broker: dict[int, tuple[StreamBroker, list[int]]] = {}

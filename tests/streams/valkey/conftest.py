@@ -61,8 +61,8 @@ def start_server() -> Iterator[Callable[..., RealServer]]:
     """Starts servers that a test may stop, fill or configure as it likes."""
     started: list[RealServer] = []
 
-    def start(*settings: str, with_port: bool = False) -> RealServer:
-        started.append(RealServer(valkey_binary(), *settings, with_port=with_port))
+    def start(*settings: str, **how: Any) -> RealServer:
+        started.append(RealServer(valkey_binary(), *settings, **how))
         return started[-1].start()
 
     yield start

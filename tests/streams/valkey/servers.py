@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ PRODUCTS: Final = ("valkey",) if os.environ.get("PENSTOCK_SKIP_REDIS62") == "1" 
 
 _CACHE: Final = Path(__file__).parents[3] / ".cache"
 _PATIENCE_S: Final = 20.0
+_UNLIMITED: Final = resource.RLIM_INFINITY
 _DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG
 
 
@@ -79,8 +81,10 @@ def _download(folder: str) -> None:
 class RealServer:
     """A server process of our own, on a Unix socket and, when asked, on a port of the loopback interface."""
 
-    def __init__(self, binary: str, *settings: str, with_port: bool = False) -> None:
-        self.binary, self.settings = binary, settings
+    def __init__(
+        self, binary: str, *settings: str, with_port: bool = False, largest_file_bytes: int | None = None
+    ) -> None:
+        self.binary, self.settings, self._largest_file_bytes = binary, settings, largest_file_bytes
         self.folder = tempfile.mkdtemp(prefix="penstock-")
         self.socket = f"{self.folder}/s"
         self.port = _free_port() if with_port else 0
@@ -100,11 +104,13 @@ class RealServer:
         """Start, and wait until it answers."""
         listen = ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket]
         files = ["--dir", self.folder, "--logfile", f"{self.folder}/log", "--save", "", "--daemonize", "no"]
-        # start_new_session: a Ctrl-C is for the tests, which stop it themselves.
+        # start_new_session: a Ctrl-C is for the tests, which stop it themselves. restore_signals: a file that would
+        # grow too large is an error to the server then, and not its end.
         self._process = subprocess.Popen(
             [self.binary, *listen, *files, *self.settings],
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=self._before_start,
+            restore_signals=False,
         )
         deadline = time.monotonic() + _PATIENCE_S
         while not self._answers():
@@ -136,6 +142,17 @@ class RealServer:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def free_the_disk(self) -> None:
+        """Files may be of any size from now on."""
+        if self._process is not None:
+            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (_UNLIMITED, _UNLIMITED))
+
+    def _before_start(self) -> None:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        if self._largest_file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self._largest_file_bytes, _UNLIMITED))
+
     def _answers(self) -> bool:
         try:
             with socket.socket(socket.AF_UNIX) as probe:
@@ -152,8 +169,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)

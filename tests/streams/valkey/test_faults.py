@@ -432,6 +432,34 @@ async def test_out_of_memory_in_the_middle_of_settling_changes_nothing(
     assert record.state is FailureState.RETRYING
 
 
+async def test_a_full_disk_is_told_and_over_once_there_is_room(start_server: Start, connect: Connect) -> None:
+    """A server that cannot write its append-only file takes no writes: each is refused whole, none is unknown."""
+    server = start_server("--appendonly", "yes", "--appendfsync", "everysec", largest_file_bytes=200_000)
+    broker = await connect(server.url)
+    await broker.create_group("orders", "billing", BEGINNING)
+    await broker.append(ENTRY)
+    [(_, [[entry_id, fields]])] = (await broker.read_group("billing", "ann", ["orders"], count=1)).batches
+    outcomes = [
+        (await broker.append_many([NewEntry("orders", [b"n", b"x" * 10_000])]))[0] for _ in range(100)
+    ]
+    full = next(
+        number for number, outcome in enumerate(outcomes) if outcome.condition is Condition.NOT_WRITTEN
+    )
+    assert isinstance(outcomes[full].cause, BrokerFullError)
+    assert "free its disk" in str(outcomes[full].cause)
+    written = sum(outcome.condition is Condition.WRITTEN for outcome in outcomes)
+    assert await broker.length("orders") == 1 + written
+    with pytest.raises(BrokerFullError, match="free its disk"):
+        await broker.failures.settle("orders", "billing", "ann", entry_id, fields, [FAILURE])
+    server.free_the_disk()
+    settled = None
+    while settled is None:
+        with contextlib.suppress(BrokerFullError):
+            settled = await broker.failures.settle("orders", "billing", "ann", entry_id, fields, [FAILURE])
+    assert settled is Settled.DONE
+    assert (await broker.pending_summary("orders", "billing")).count == 0
+
+
 async def test_a_retry_can_be_ended_at_the_memory_limit(start_server: Start, connect: Connect) -> None:
     """Success frees memory and is recorded; failure would need some, and leaves the claim whole."""
     server = start_server()

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from penstock.streams.valkey import ValkeyBroker
@@ -26,12 +26,11 @@ def test_a_real_server_agrees_with_the_model(server: RealServer, namespace: str,
         yield broker
         await broker.close()
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         broker_machine(connect),
         settings=settings(
             max_examples=1000 if torture else 20,
             stateful_step_count=60 if torture else 30,
             deadline=None,
-            suppress_health_check=list(HealthCheck),
         ),
     )

@@ -207,33 +207,36 @@ class Connector:
                 returning.add_done_callback(self._returning.discard)
             on_lost(cause)
 
-        wire = self._make_wire(connection, lost)
+        # Only a client that was brought speaks RESP3; what comes after it has no use for its richer types.
+        resp3 = str(getattr(connection, "protocol", 2)) == "3"
+        wire = self._make_wire(connection, lost, resp3)
         try:
-            await self._greet(wire)
+            await self._greet(wire, resp3)
         except BaseException as error:
             wire.drop(error)
             raise
         ours = True
         return wire
 
-    def _make_wire(self, connection: Any, lost: Callable[[BaseException], None]) -> Wire:
+    def _make_wire(self, connection: Any, lost: Callable[[BaseException], None], resp3: bool) -> Wire:
         if self._adopting and HAS_HIREDIS:
             adopted = AdoptedWire(self.server, self.answer_timeout_s, lost)
             if adopt(connection, adopted):
                 return adopted
-        if not HAS_HIREDIS and str(getattr(connection, "protocol", 2)) == "3":
+        if resp3 and not HAS_HIREDIS:
             raise UnsupportedClientError(
                 "the client speaks RESP3, which is read with hiredis only",
                 "install hiredis, or use protocol=2",
             )
         return PlainWire(connection, self.server, self.answer_timeout_s, lost)
 
-    async def _greet(self, wire: Wire) -> None:
-        # An injected client may speak RESP3. PING finds a server that is loading or has lost its master.
-        greetings = [pack((b"HELLO", b"2")), pack((b"PING",)), pack((b"CLIENT", b"ID"))]
-        _, ping, client_id = await wire.send_many(b"".join(greetings), len(greetings)).done
-        if isinstance(ping, ReplyError) and ping.code != "NOPERM":
-            raise translate(ping, "PING", user=self.user, server=self.server)
+    async def _greet(self, wire: Wire, resp3: bool) -> None:
+        # PING finds a server that still loads its files, or a replica that has lost its primary.
+        greetings = [pack((b"PING",)), pack((b"CLIENT", b"ID"))] + [pack((b"HELLO", b"2"))] * resp3
+        ping, client_id, *hello = await wire.send_many(b"".join(greetings), len(greetings)).done
+        for command, reply in (("PING", ping), *(("HELLO", reply) for reply in hello)):
+            if isinstance(reply, ReplyError) and (command, reply.code) != ("PING", "NOPERM"):
+                raise translate(reply, command, user=self.user, server=self.server)
         wire.client_id = client_id if isinstance(client_id, int) else None
 
     async def _give_back(self, connection: Any) -> None:

@@ -55,12 +55,7 @@ def end_unreachable(folder: ServerFolder, record: Record) -> None:
 
     One that lives in another view of the file system, as under systemd's ``PrivateTmp``, still has its socket there.
     """
-    for pid in server_pids(folder, record):
-        with suppress(OSError):
-            if sys.platform != "linux" or os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink(
-                "/proc/self/ns/mnt"
-            ):
-                os.kill(pid, signal.SIGTERM)
+    _signal([pid for pid in server_pids(folder, record) if _sees_what_we_see(pid)], signal.SIGTERM)
 
 
 def server_pids(folder: ServerFolder, record: Record | None) -> list[int]:
@@ -98,6 +93,15 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
+
+
+def _sees_what_we_see(pid: int) -> bool:
+    if sys.platform != "linux":
+        return True
+    try:
+        return Path(f"/proc/{pid}/ns/mnt").readlink() == Path("/proc/self/ns/mnt").readlink()
+    except OSError:
+        return False
 
 
 def _wait_free(lock: FileLock, deadline: float) -> bool:

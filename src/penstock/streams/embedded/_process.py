@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +19,7 @@ _DETACH = '"$@" </dev/null >>"$0" 2>&1 &'
 """The shell leaves at once, so the process is nobody's child: no zombie, no signal meant for its starter's children."""
 
 
-def launch(*command: str | Path, output: Path, folder: Path, keep: FileLock | None = None) -> None:
+def launch(*command: str | Path, output: Path, folder: Path, keep: Sequence[FileLock]) -> None:
     """Start *command* in a session of its own, outliving us, writing to *output*; of our files it inherits *keep*."""
     subprocess.run(
         ["/bin/sh", "-c", _DETACH, output, *command],
@@ -26,7 +27,7 @@ def launch(*command: str | Path, output: Path, folder: Path, keep: FileLock | No
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        pass_fds=[] if keep is None else [keep.fd],
+        pass_fds=[lock.fd for lock in keep],
         start_new_session=True,
         umask=0o077,
         check=True,
@@ -40,7 +41,11 @@ def start_process(
     if folder.log.exists() and folder.log.stat().st_size > _LOG_LIMIT:
         folder.log.replace(folder.log.with_name("server.log.1"))
     launch(
-        binary.path, *arguments(folder, socket, durability), output=folder.log, folder=folder.path, keep=lock
+        binary.path,
+        *arguments(folder, socket, durability),
+        output=folder.log,
+        folder=folder.path,
+        keep=[lock],
     )
 
 

@@ -119,9 +119,8 @@ def _was_told_to_end(folder: ServerFolder) -> bool:
 
 def _ended(folder: ServerFolder) -> EmbeddedServerError:
     tail = log_tail(folder)
-    return EmbeddedServerError(
-        f"the server of {folder.path} ended as soon as it was started; {explain(folder, tail)}\n{folder.log} ends with:\n{tail}"
-    )
+    problem = f"the server of {folder.path} ended as soon as it was started; {explain(folder, tail)}"
+    return EmbeddedServerError(f"{problem}\n{folder.log} ends with:\n{tail}")
 
 
 def _late(

@@ -4,7 +4,6 @@ import os
 import time
 from contextlib import suppress
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -22,8 +21,6 @@ __all__ = ["LINGER", "START_TIMEOUT", "ServerUse", "use_server"]
 
 START_TIMEOUT = timedelta(seconds=10)
 LINGER = timedelta(seconds=30)
-
-_held: "set[ServerUse]" = set()
 
 
 class ServerUse:
@@ -44,10 +41,10 @@ class ServerUse:
         With a linger of zero the server has ended when this returns, and its data is complete on disk.
         """
         users, self._users = self._users, None
-        _held.discard(self)
         if users is None:
             return
-        with users, trouble_with(self._folder):
+        # What cannot be done here, on a full disk or in a folder that was deleted, is left to the watcher.
+        with users, suppress(OSError):
             if not (self._linger and _see_to_a_watcher(self._folder)):
                 _leave(self._folder, users)
 
@@ -56,16 +53,6 @@ class ServerUse:
 
     def __exit__(self, *_: object) -> None:
         self.release()
-
-    def hold_by_itself(self) -> None:
-        """In a forked child: exchange the hold inherited from the parent for one that ends with the child alone."""
-        inherited = self._users
-        if inherited is not None:
-            with suppress(OSError):
-                own = FileLock(self._folder.users_lock)
-                own.try_shared()
-                self._users = own
-                inherited.close()
 
 
 def use_server(
@@ -100,24 +87,7 @@ def use_server(
         except BaseException:
             users.close()
             raise
-    return _remembered(ServerUse(folder, record.path, users, linger))
-
-
-def _remembered(use: ServerUse) -> ServerUse:
-    """Let a forked child find what it has inherited."""
-    _listen_for_forks()
-    _held.add(use)
-    return use
-
-
-@cache
-def _listen_for_forks() -> None:
-    os.register_at_fork(after_in_child=_hold_in_child)
-
-
-def _hold_in_child() -> None:
-    for use in list(_held):
-        use.hold_by_itself()
+    return ServerUse(folder, record.path, users, linger)
 
 
 def _enter(folder: ServerFolder, users: FileLock, linger: timedelta, deadline: float) -> None:
@@ -136,10 +106,13 @@ def _see_to_a_watcher(folder: ServerFolder) -> bool:
     with FileLock(folder.watcher_lock) as watching:
         if not watching.try_exclusive():
             return True
-        watcher = command(folder, watching)
-        if watcher is not None:
-            launch(*watcher, output=Path(os.devnull), folder=Path("/"), keep=watching)
-        return watcher is not None
+        # Opened here, where the folder is known to exist: a watcher that is slow to come makes nothing in its place.
+        with FileLock(folder.users_lock) as users, FileLock(folder.server_lock) as server:
+            locks = (users, server, watching)
+            watcher = command(folder, locks)
+            if watcher is not None:
+                launch(*watcher, output=Path(os.devnull), folder=Path("/"), keep=locks)
+            return watcher is not None
 
 
 def _leave(folder: ServerFolder, users: FileLock) -> None:

@@ -8,6 +8,7 @@ be there in a few milliseconds. When it is killed, the next user starts another.
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -22,18 +23,18 @@ __all__ = ["command", "linger_of", "watch"]
 _SHORTEST_LINGER_S = 0.05
 _BOOT = """
 import sys, types
-place, fd, *folders = sys.argv[1:]
-for name, folder in zip(("penstock", "penstock.streams", "penstock.streams.embedded"), folders):
+place, *rest = sys.argv[1:]
+for name, folder in zip(("penstock", "penstock.streams", "penstock.streams.embedded"), rest):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = [folder]
 from penstock.streams.embedded._watcher import watch
-watch(place, int(fd))
+watch(place, *map(int, rest[3:]))
 """
 """Stands in for the packages' ``__init__``, which would import all of penstock."""
 
 
-def command(folder: ServerFolder, watching: FileLock) -> list[str] | None:
-    """What to run, with *watching* passed on, to have *folder* watched.
+def command(folder: ServerFolder, locks: Sequence[FileLock]) -> list[str] | None:
+    """What to run to have *folder* watched, openings of its locks passed on: the users', the server's, the watcher's.
 
     Nothing where we know no interpreter, as inside a frozen application or an application server.
     """
@@ -41,24 +42,25 @@ def command(folder: ServerFolder, watching: FileLock) -> list[str] | None:
     if getattr(sys, "frozen", False) or not interpreter.name.startswith(("python", "pypy")):
         return None
     here = Path(__file__).parent
-    folders = (here.parent.parent, here.parent, here)
-    return [str(interpreter), "-I", "-S", "-c", _BOOT, str(folder.path), str(watching.fd), *map(str, folders)]
+    folders = map(str, (here.parent.parent, here.parent, here))
+    fds = (str(lock.fd) for lock in locks)
+    return [str(interpreter), "-I", "-S", "-c", _BOOT, str(folder.path), *folders, *fds]
 
 
-def watch(place: str, fd: int) -> None:
+def watch(place: str, users_fd: int, server_fd: int, watching_fd: int) -> None:
     """Wait until nobody has used the server of the data folder *place* for as long as its users asked, then end it.
 
-    *fd* holds the folder's watcher lock. Returns at once when there is nothing to wait for: the server has ended by
-    itself, or was started to stay.
+    The descriptors are openings of the folder's locks; the last holds its own. Returns at once when there is nothing to
+    wait for: the server has ended by itself, or was started to stay.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     folder = ServerFolder(Path(place))
+    # Closed from the last: whoever comes next and holds the users' lock finds nobody watching, and starts another.
     with (
-        FileLock(folder.users_lock) as users,
-        FileLock(folder.server_lock) as server,
-        # Given up first: whoever comes next and holds the users' lock finds nobody watching, and starts another.
-        FileLock.inherited(fd),
+        FileLock(folder.users_lock, inherited_fd=users_fd) as users,
+        FileLock(folder.server_lock, inherited_fd=server_fd) as server,
+        FileLock(folder.watcher_lock, inherited_fd=watching_fd),
     ):
         record: Record | None = None
         while True:
