@@ -13,7 +13,7 @@ from tests.embedded.helpers import NO_LINGER, client, server_pids_of, wait_until
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
-def forked(work: Callable[[], object]) -> int:
+def forked(work: Callable[[], None]) -> int:
     """Run *work* in a child and give its process id."""
     pid = os.fork()
     if pid == 0:
@@ -62,9 +62,14 @@ def test_a_child_keeps_the_server_when_its_parent_leaves(data_folder: Path) -> N
 def test_a_child_inherits_no_lock_that_is_held_alone(tmp_path: Path) -> None:
     """Forked while a server is being started or ended, it does not keep the next one from starting."""
     reading, writing = os.pipe()
+
+    def wait_for_parent() -> None:
+        os.close(writing)
+        os.read(reading, 1)
+
     with FileLock(tmp_path / "server.lock") as lock:
         assert lock.try_exclusive()
-        pid = forked(lambda: (os.close(writing), os.read(reading, 1)))
+        pid = forked(wait_for_parent)
     with FileLock(tmp_path / "server.lock") as again:
         wait_until(again.try_exclusive, "the lock is free while the child lives")
         assert os.waitpid(pid, os.WNOHANG) == (0, 0)

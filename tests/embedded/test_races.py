@@ -42,7 +42,8 @@ def test_many_processes_that_start_at_once_start_one_server(data_folder: Path, c
 def test_many_threads_that_start_at_once_start_one_server(data_folder: Path) -> None:
     """Locks tell the uses of one process apart as well as those of several."""
     with ThreadPoolExecutor(8) as threads:
-        uses = list(threads.map(lambda _: use_server(data_folder, linger=NO_LINGER), range(8)))
+        started = [threads.submit(use_server, data_folder, linger=NO_LINGER) for _ in range(8)]
+        uses = [future.result() for future in started]
         assert len({use.url for use in uses}) == 1
         assert starts(data_folder) == 1
         list(threads.map(ServerUse.release, uses))

@@ -11,7 +11,8 @@ from penstock.streams.memory import MemoryBroker
 from penstock.testing.clock import ManualClock
 from penstock.testing.contracts.stateful import broker_machine
 
-pytestmark = pytest.mark.covers("GROUP-2", "FAIL-1")
+# A failure is worth waiting for: Hypothesis takes its time to find the shortest way to it.
+pytestmark = [pytest.mark.covers("GROUP-2", "FAIL-1"), pytest.mark.timeout(600)]
 
 
 @asynccontextmanager

@@ -268,13 +268,14 @@ async def test_a_waiting_read_sees_its_group_move(broker: MemoryBroker) -> None:
 
 
 async def test_closing_ends_every_wait(broker: MemoryBroker, clock: ManualClock) -> None:
-    """Waiting reads answer with nothing, and no timer is left behind."""
+    """Waiting reads answer with nothing, and nothing of them is left behind."""
     reading = asyncio.create_task(broker.read({"orders": b"0-0"}, count=1, block=timedelta(hours=1)))
     await server_turns()
+    assert broker._space.waiters.count == 1
     await broker.close()
 
     assert await reading == []
-    assert clock.sleeping == 0
+    assert (clock.sleeping, broker._space.waiters.count) == (0, 0)
 
 
 async def test_a_loop_of_empty_reads_lets_others_run(broker: MemoryBroker) -> None:

@@ -137,17 +137,16 @@ def _explain_ours(error: PenstockError) -> ErrorReport:
     message = str(error)
     what, _, remedy = message.rpartition("; ")
     facts = {name: plain(value) for name, value in vars(error).items() if not name.startswith("_")}
-    nearest = [value for name in ("nearest", "suggestion") if isinstance(value := facts.get(name), str)]
+    named = [value for name in ("nearest", "suggestion") if isinstance(value := facts.get(name), str)]
     code = USAGE if isinstance(error, UsageError) else REFUSED
     if isinstance(error, PublishError) and "written" in error.outcomes:
         code = PARTIAL
     given = next((text for kind, text in _REMEDIES.items() if isinstance(error, kind)), None)
     problems = error.problems if isinstance(error, InvalidSettingsError) else ()
+    nearest = tuple(dict.fromkeys([*named, *_meant(message)]))
     if problems or given is not None or not what:
-        return ErrorReport(
-            type(error).__name__, message, code, given, (*nearest, *_meant(message)), facts, tuple(problems)
-        )
-    return ErrorReport(type(error).__name__, message, code, remedy, (*nearest, *_meant(message)), facts)
+        return ErrorReport(type(error).__name__, message, code, given, nearest, facts, tuple(problems))
+    return ErrorReport(type(error).__name__, message, code, remedy, nearest, facts)
 
 
 def _meant(message: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Values as JSON knows them: names, units and times as in the Python API."""
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,8 @@ import msgspec
 from penstock.position import EntryId
 
 __all__ = ["json_text", "plain"]
+
+_UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
 def plain(value: object) -> Any:
@@ -49,6 +52,7 @@ def _name(name: object) -> str:
 
 
 def json_text(value: object, *, indent: int = 0) -> str:
-    """*value* as JSON, on one line unless an indent is given."""
+    """*value* as JSON, on one line unless an indent is given; nothing in it moves a terminal or ends a line early."""
     encoded = msgspec.json.encode(plain(value))
-    return (msgspec.json.format(encoded, indent=indent) if indent else encoded).decode()
+    text = (msgspec.json.format(encoded, indent=indent) if indent else encoded).decode()
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

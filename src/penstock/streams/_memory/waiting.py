@@ -50,6 +50,11 @@ class Waiters:
         # Keys of a dict keep the order of waiting, which a set would lose.
         self._by_stream: dict[str, dict[_Waiter[Any], None]] = {}
 
+    @property
+    def count(self) -> int:
+        """How many wait, once for each stream that they wait for."""
+        return sum(map(len, self._by_stream.values()))
+
     async def wait(
         self,
         attempt: Callable[[], list[R]],

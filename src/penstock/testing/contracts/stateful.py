@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, Final, TypeVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from penstock.errors import StreamFullError
 from penstock.position import BEGINNING, EntryId
@@ -311,11 +311,14 @@ class BrokerMachine(RuleBasedStateMachine):
         models = (group for stream in self.streams.values() for group in stream.groups.values())
         return {key: record for model in models for key, record in model.records.items()}
 
-    @precondition(lambda self: self._records())
     @rule(pick=picks, force=st.booleans())
     def claim_retry(self, pick: int, force: bool) -> None:
         """A worker, or a person, begins to retry."""
-        key, record = sorted(self._records().items(), key=lambda item: item[0])[pick % len(self._records())]
+        records = self._records()
+        if not records:
+            return
+        key = sorted(records)[pick % len(records)]
+        record = records[key]
         token = f"t{next(self.tokens)}"
         claim = self.run(
             self.broker.failures.claim_retry(
@@ -331,10 +334,11 @@ class BrokerMachine(RuleBasedStateMachine):
         assert (claim.key, claim.token, claim.attempts) == (key, token, record.attempts)
         self.running.append(claim)
 
-    @precondition(lambda self: self.running)
     @rule(pick=picks, how=st.sampled_from(["succeed", "fail", "give up", "return", "extend", "split"]))
     def end_retry(self, pick: int, how: str) -> None:
         """A running retry comes to its end, unless its record was deleted meanwhile."""
+        if not self.running:
+            return
         claim = self.running[pick % len(self.running)]
         key, store = claim.key, self.broker.failures
         model = self.model(key.stream, key.group)
@@ -362,11 +366,13 @@ class BrokerMachine(RuleBasedStateMachine):
         record.token, record.final = None, how == "give up"
         record.attempts -= how == "return"
 
-    @precondition(lambda self: self._records())
     @rule(pick=picks)
     def delete_record(self, pick: int) -> None:
         """A person forgets a failure, running or not."""
-        key = sorted(self._records())[pick % len(self._records())]
+        records = self._records()
+        if not records:
+            return
+        key = sorted(records)[pick % len(records)]
         assert self.run(self.broker.failures.delete(key)) is True
         self.model(key.stream, key.group).forget(key)
 
