@@ -162,17 +162,19 @@ class Project:
         said = self.capture.readouterr()
         return Ending(code, said.out, said.err)
 
-    def start(self, *words: str, **environ: str) -> Running:
+    def start(
+        self, *words: str, stdin: int = subprocess.DEVNULL, stdout: int | None = None, **environ: str
+    ) -> Running:
         """Type a command, in a process of its own."""
         number = len(self.started)
         out, err = self.folder / f"out-{number}.txt", self.folder / f"err-{number}.txt"
-        with out.open("w") as stdout, err.open("w") as stderr:
+        with out.open("w") as to_file, err.open("w") as stderr:
             process = subprocess.Popen(
                 [sys.executable, "-m", "penstock", *words],
                 cwd=self.folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **self.environ, **environ},
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
+                stdin=stdin,
+                stdout=to_file if stdout is None else stdout,
                 stderr=stderr,
                 text=True,
             )

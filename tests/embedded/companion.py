@@ -54,8 +54,10 @@ def main() -> None:
     for line in sys.stdin:
         try:
             answer = getattr(companion, line.strip())()
-        except (PenstockError, redis.ConnectionError) as error:
+        except PenstockError as error:
             answer = {"error": str(error)}
+        except redis.ConnectionError as error:
+            answer = {"lost": str(error)}
         print(json.dumps(answer), flush=True)  # noqa: T201  it speaks to the test
 
 

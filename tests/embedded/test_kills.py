@@ -124,13 +124,13 @@ def test_what_a_killed_server_had_acknowledged_is_there_again(
         writer = companion(durability=durability)
         writer.do("use")
         acknowledged.touch()
-        enough = acknowledged.stat().st_size + 5_000
+        enough = acknowledged.stat().st_size + 2_500
         writer.tell("write_until_killed")
         while acknowledged.stat().st_size < enough:
             assert writer.process.poll() is None
         [pid] = server_pids_of(data_folder)
         os.kill(pid, signal.SIGKILL)
-        assert "error" in writer.answer()
+        assert "lost" in writer.answer()
         writer.kill()
         with use_server(data_folder, linger=NO_LINGER) as use, client(use.url) as server:
             written = entry_ids(server)

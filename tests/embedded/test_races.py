@@ -73,7 +73,6 @@ def test_using_and_stopping_at_once_end_in_order(data_folder: Path, companion: S
             process.tell("use")
         stop_server(data_folder)
         for process in users:
-            answer = process.answer()
-            assert "url" in answer or "Connection" in answer["error"]
+            assert "error" not in process.answer()
         for process in users:
             process.do("release")

@@ -23,8 +23,9 @@ from penstock.streams.valkey import ValkeyBroker
 LONGEST_TAIL_S = 2.5
 """The page says "about two seconds": the server puts a write off for at most two, and looks ten times a second."""
 
-BUSY = "import os, sys\nblock = os.urandom(1 << 20)\nwhile True:\n    with open(sys.argv[1], 'wb') as file:\n" + (
-    "        for _ in range(64): file.write(block)\n        os.fsync(file.fileno())\n"
+BUSY = (
+    "import os, sys\nblock = os.urandom(1 << 20)\nwhile True:\n    with open(sys.argv[1], 'wb') as file:\n"
+    + ("        for _ in range(64): file.write(block)\n        os.fsync(file.fileno())\n")
 )
 
 

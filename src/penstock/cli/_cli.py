@@ -117,16 +117,18 @@ class Cli:
 
     # -- asking -------------------------------------------------------------------------------------------------
 
-    def confirm(self, question: str, *, yes: bool, **facts: object) -> None:
-        """Go on only if a person says so, or said --yes. Raises `Refusal`."""
+    def confirm(self, question: str, *, yes: bool, affects: int) -> None:
+        """Go on only if a person says so, or said --yes; so many things are affected. Raises `Refusal`."""
         if yes:
             return
         if self.out.json or not sys.stdin.isatty():
             raise Refusal(
-                "nothing was done: nobody is here to be asked", remedy="say --yes if you mean it", **facts
+                "nothing was done: nobody is here to be asked",
+                remedy="say --yes if you mean it",
+                affects=affects,
             )
         if not typer.confirm(question, default=False, err=True):
-            raise Refusal("nothing was done", **facts)
+            raise Refusal("nothing was done", affects=affects)
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, T], *, fast: bool = False) -> T:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from penstock.cli._cli import Cli, Options, run_coroutine
-from penstock.cli._errors import DONE
+from penstock.cli._errors import DONE, INTERRUPTED, Refusal
 from penstock.cli._output import Output
 
 __all__ = ["Noun", "global_parameters", "options_from"]
@@ -122,6 +122,9 @@ def _runner(function: Callable[..., Any], command: str, *, fast: bool) -> Callab
             if inspect.iscoroutine(answer):
                 answer = run_coroutine(answer, fast=fast)
             sys.stdout.flush()
+        except KeyboardInterrupt:
+            # Typer would make an exit code of it, and say nothing.
+            raise Refusal("interrupted", code=INTERRUPTED) from None
         except BrokenPipeError:
             # Whoever read us has had enough; closing stdout at the end must not fail once more.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,10 +1,12 @@
 """``penstock emit``: one event from the command line, or as many as lines come in."""
 
+import asyncio
+import contextlib
 import os
 import stat
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
@@ -13,7 +15,7 @@ import typer
 from penstock.app import App
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
-from penstock.cli._errors import DONE, PARTIAL, REFUSED, USAGE, WrongUsage
+from penstock.cli._errors import DONE, INTERRUPTED, PARTIAL, REFUSED, USAGE, Refusal, WrongUsage
 from penstock.cli._lines import Line, Source, read_lines
 from penstock.cli._output import Output, short_duration
 from penstock.codec import BYTES, JSON, MESSAGEPACK, TEXT, Codec
@@ -169,7 +171,10 @@ class _Account:
 async def _emit_lines(out: Output, app: App, form: _Form, *, skip_bad: bool) -> int:
     account, began, done_bytes = _Account(), time.monotonic(), 0
     total = _size_of_input()
-    with out.progress(f"Emitting {form.name}", total=total, of_bytes=total is not None) as bar:
+    with (
+        _accounting_when_interrupted(account),
+        out.progress(f"Emitting {form.name}", total=total, of_bytes=total is not None) as bar,
+    ):
         async for lines in read_lines(_standard_input(), longest=4 * app.settings.max_body + 4096):
             await _emit_batch(app, form, lines, account, skip_bad=skip_bad)
             done_bytes += sum(line.size for line in lines)
@@ -187,6 +192,18 @@ async def _emit_lines(out: Output, app: App, form: _Form, *, skip_bad: bool) -> 
     if account.written or account.unknown:
         return PARTIAL
     return USAGE if account.bad else REFUSED
+
+
+@contextlib.contextmanager
+def _accounting_when_interrupted(account: _Account) -> Iterator[None]:
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise Refusal(
+            f"interrupted; {account.written:,} events were emitted before",
+            code=INTERRUPTED,
+            written=account.written,
+        ) from None
 
 
 async def _emit_batch(app: App, form: _Form, lines: list[Line], account: _Account, *, skip_bad: bool) -> None:

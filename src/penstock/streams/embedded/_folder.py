@@ -1,5 +1,6 @@
 """The two folders of an embedded server: where its data lies, and the private one where its socket is."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -20,6 +21,11 @@ REMEDY = "or use a running server by its URL: PENSTOCK_STREAMS=redis://HOST:6379
 _LONGEST_SOCKET = 107 if sys.platform == "linux" else 103
 """What fits into ``sun_path``: 108 bytes on Linux, 104 on macOS and the BSDs, with the zero at the end."""
 
+_PASSING = frozenset(
+    {errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EDQUOT, errno.EIO, errno.EAGAIN}
+)
+"""What is not the folder's fault."""
+
 
 def data_folder_of(path: Path) -> ServerFolder:
     """The folder of this path, links resolved, so that everybody means the same one. Nothing is created."""
@@ -38,9 +44,10 @@ def trouble_with(folder: ServerFolder) -> Iterator[None]:
         yield
     except OSError as error:
         where = f" ({error.filename})" if error.filename and error.filename != str(folder.path) else ""
+        remedy = "put that right" if error.errno in _PASSING else "choose a folder that you may write to"
         raise EmbeddedServerError(
             f"the data folder {folder.path} cannot be used for a server: {error.strerror or error}{where}; "
-            f"choose a folder that you may write to, {REMEDY}"
+            f"{remedy}, {REMEDY}"
         ) from error
 
 

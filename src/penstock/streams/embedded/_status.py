@@ -13,8 +13,8 @@ from penstock.errors import EmbeddedServerError
 from penstock.streams.embedded._ending import end_server
 from penstock.streams.embedded._folder import data_folder_of, trouble_with
 from penstock.streams.embedded._locks import FileLock
-from penstock.streams.embedded._record import ServerFolder
-from penstock.streams.embedded._using import LINGER, START_TIMEOUT, use_server
+from penstock.streams.embedded._record import Durability, ServerFolder
+from penstock.streams.embedded._using import START_TIMEOUT, use_server
 from penstock.streams.embedded._wire import Loading, Ready, Silent, look
 
 __all__ = ["ServerStatus", "server_status", "start_server", "stop_server"]
@@ -78,12 +78,14 @@ def server_status(data_folder: Path) -> ServerStatus:
                 return replace(running, problem=f"it does not answer: {reason}")
 
 
-def start_server(data_folder: Path, *, start_timeout: timedelta = START_TIMEOUT) -> ServerStatus:
+def start_server(
+    data_folder: Path, *, start_timeout: timedelta = START_TIMEOUT, durability: Durability = "everysec"
+) -> ServerStatus:
     """Have the server of *data_folder* run, without users too, until `stop_server`; one that runs already stays, too.
 
     Raises as `use_server` does.
     """
-    with use_server(data_folder, start_timeout=start_timeout, linger=LINGER):
+    with use_server(data_folder, start_timeout=start_timeout, durability=durability):
         folder = data_folder_of(data_folder)
         with trouble_with(folder):
             record = folder.read()

@@ -4,44 +4,36 @@ After each step, for each group, every entry that was ever added is in exactly o
 failed, or removed before the group got it. Nothing here waits: idle and due times are zero, or longer than any test.
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from itertools import count
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import rule
 
 from penstock.errors import StreamFullError
-from penstock.position import BEGINNING, EntryId
+from penstock.position import EntryId
 from penstock.streams.abc import (
     Cap,
     FailureKey,
-    FailureState,
     ListenerFailure,
     NewEntry,
-    RetryClaim,
     Settled,
     StreamBroker,
 )
 from penstock.testing.contracts._common import AGES, NOW
-from penstock.testing.contracts._model import GroupModel, RecordModel, StreamModel
+from penstock.testing.contracts._machine import GROUPS, STREAMS, UNKNOWN, Machine
+from penstock.testing.contracts._model import RecordModel
 from penstock.testing.strategies import fields
 
 __all__ = ["broker_machine"]
 
-R = TypeVar("R")
-
-_STREAMS: Final = ("orders", "a:{b} ✗")
-_GROUPS: Final = ("billing", "shipping:eu")
 _CONSUMERS: Final = ("ann", "bob", "c/d:e")
 _LISTENERS: Final = ("charge", "notify", "*")
-_UNKNOWN: Final = EntryId(1)
 _MAX_ATTEMPTS: Final = 3
 _CAP: Final = 4
 
-streams, groups, consumers = st.sampled_from(_STREAMS), st.sampled_from(_GROUPS), st.sampled_from(_CONSUMERS)
+streams, groups, consumers = st.sampled_from(STREAMS), st.sampled_from(GROUPS), st.sampled_from(_CONSUMERS)
 picks = st.integers(0, 10**6)
 """Chooses one of however many there are at that moment."""
 
@@ -56,42 +48,8 @@ def broker_machine(
     return type("ConnectedBrokerMachine", (BrokerMachine,), {"connect": staticmethod(connect)})
 
 
-class BrokerMachine(RuleBasedStateMachine):
+class BrokerMachine(Machine):
     """The rules: one for everything that a consumer, a publisher, a person, or a crash may do."""
-
-    connect: Callable[[], AbstractAsyncContextManager[StreamBroker]]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.runner = asyncio.Runner()
-        self.stack = AsyncExitStack()
-        self.broker = self.run(self.stack.enter_async_context(self.connect()))
-        self.tokens = count()
-        self.running: list[RetryClaim] = []
-        self.streams = {stream: StreamModel() for stream in _STREAMS}
-        for stream, model in self.streams.items():
-            for group in _GROUPS:
-                self.run(self.broker.create_group(stream, group, BEGINNING))
-                model.groups[group] = GroupModel()
-
-    def teardown(self) -> None:
-        """Close what was opened."""
-        self.run(self.stack.aclose())
-        self.runner.close()
-
-    def run(self, call: Coroutine[Any, Any, R]) -> R:
-        """Wait for one call."""
-        return self.runner.run(call)
-
-    def model(self, stream: str, group: str) -> GroupModel:
-        """What a group should be like."""
-        return self.streams[stream].groups[group]
-
-    def some(self, stream: str, group: str, pick: int) -> EntryId:
-        """A pending entry mostly, else any that was ever added, else an unknown one."""
-        model = self.streams[stream]
-        choice = [*model.groups[group].pending] * 4 + model.added[-3:] + [_UNKNOWN]
-        return choice[pick % len(choice)]
 
     # -- publishers -----------------------------------------------------------------------------------------------
 
@@ -122,7 +80,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def delete(self, stream: str, picked: list[int]) -> None:
         """Someone deletes entries, whatever state they are in."""
         model = self.streams[stream]
-        choice = [*model.added, _UNKNOWN]
+        choice = [*model.added, UNKNOWN]
         chosen = {choice[pick % len(choice)] for pick in picked}
         deleted = self.run(self.broker.delete(stream, sorted(chosen)))
         assert deleted == sum(model.entries.pop(entry_id, None) is not None for entry_id in chosen)
@@ -142,7 +100,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(group=groups, consumer=consumers, stream=streams, picked=st.lists(picks, max_size=3))
     def read_acknowledging(self, group: str, consumer: str, stream: str, picked: list[int]) -> None:
         """A consumer reads one stream and acknowledges entries of another, or of the same."""
-        along = {_STREAMS[pick % 2]: {self.some(_STREAMS[pick % 2], group, pick // 2)} for pick in picked}
+        along = {STREAMS[pick % 2]: {self.some(STREAMS[pick % 2], group, pick // 2)} for pick in picked}
         self._read(group, consumer, [stream], 2, along)
 
     def _read(
@@ -258,7 +216,7 @@ class BrokerMachine(RuleBasedStateMachine):
             return
         self.run(self.broker.remove_consumer(stream, group, consumer, heir=heir))
         model, present = self.model(stream, group), self.streams[stream].entries
-        holders = {one.entry_id: one.consumer for one in self._pending(stream, group)}
+        holders = {one.entry_id: one.consumer for one in self.pending(stream, group)}
         for one in [one for one, holder in model.pending.items() if holder == consumer]:
             # A vanished entry stays pending, but no server can be asked to give it to someone else.
             model.pending[one] = heir if one in present else holders.get(one, "lost")
@@ -307,14 +265,10 @@ class BrokerMachine(RuleBasedStateMachine):
             model.records[FailureKey(stream, group, one, "*")] = RecordModel(1, final=True)
             model.settle(one)
 
-    def _records(self) -> dict[FailureKey, RecordModel]:
-        models = (group for stream in self.streams.values() for group in stream.groups.values())
-        return {key: record for model in models for key, record in model.records.items()}
-
     @rule(pick=picks, force=st.booleans())
     def claim_retry(self, pick: int, force: bool) -> None:
         """A worker, or a person, begins to retry."""
-        records = self._records()
+        records = self.records()
         if not records:
             return
         key = sorted(records)[pick % len(records)]
@@ -369,41 +323,12 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(pick=picks)
     def delete_record(self, pick: int) -> None:
         """A person forgets a failure, running or not."""
-        records = self._records()
+        records = self.records()
         if not records:
             return
         key = sorted(records)[pick % len(records)]
         assert self.run(self.broker.failures.delete(key)) is True
         self.model(key.stream, key.group).forget(key)
-
-    # -- what holds after every step ------------------------------------------------------------------------------
-
-    def _pending(self, stream: str, group: str) -> Iterable[Any]:
-        return self.run(self.broker.pending(stream, group, count=10_000))
-
-    @invariant()
-    def every_entry_is_in_exactly_one_place(self) -> None:
-        """For each group: unread, pending, settled, failed, or removed before it was delivered."""
-        for stream, model in self.streams.items():
-            present = {EntryId.parse(raw): found for raw, found in self.run(self.broker.range(stream))}
-            assert present == model.entries
-            last = {info.name: info.last_delivered for info in self.run(self.broker.groups(stream))}
-            for group, expected in model.groups.items():
-                unread = {one for one in present if one > last[group]}
-                pending = {one.entry_id: one.consumer for one in self._pending(stream, group)}
-                records = self.run(self.broker.failures.find(stream, group, count=10_000))
-                failed = {record.key.entry_id for record in records}
-
-                assert unread == set(model.unread(expected))
-                assert pending == expected.pending
-                assert {record.key: (record.attempts, record.state) for record in records} == {
-                    key: (record.attempts, FailureState.FAILED if record.final else FailureState.RETRYING)
-                    for key, record in expected.records.items()
-                }
-                places = (unread, set(pending), expected.settled, failed, model.removed(expected))
-                assert {one: sum(one in place for place in places) for one in model.added} == dict.fromkeys(
-                    model.added, 1
-                )
 
 
 def _failures(listeners: list[str], final: bool) -> list[ListenerFailure]:
