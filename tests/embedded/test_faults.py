@@ -136,6 +136,18 @@ def test_a_server_that_ends_at_once_is_an_error_with_its_own_words(
     assert server_status(data_folder).state == "stopped"
 
 
+def test_a_server_that_ends_without_a_word_is_an_error_too(data_folder: Path, wrapped_server: Wrap) -> None:
+    """It is not started again and again, though the one before it ended in order."""
+    written(data_folder, 1)
+    tries = data_folder.parent / "tries"
+    wrapped_server(f'[ "$1" = --version ] || {{ echo >>{tries}; exit 3; }}', "")
+    with pytest.raises(
+        EmbeddedServerError, match=r"ended as soon as it was started.*\n.*server.log:\n    nothing"
+    ):
+        use_server(data_folder, linger=NO_LINGER)
+    assert tries.read_text(encoding="utf-8") == "\n"
+
+
 def test_data_of_a_newer_server_is_refused_with_the_remedy(data_folder: Path) -> None:
     """The server's own check of the file's version, and what it means."""
     written(data_folder)

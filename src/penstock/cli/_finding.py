@@ -95,11 +95,11 @@ def _load(name: str, folder: Path) -> ModuleType:
             remedy=f"modules are looked for in {folder} and where Python finds them",
             did_you_mean=difflib.get_close_matches(name, beside, n=1),
         ) from failure
-    except Exception as failure:  # a user's module is run here, and anything may go wrong in it
+    except (Exception, SystemExit) as failure:  # a user's module is run here, and anything may go wrong in it
         raise _broken(name, failure) from failure
 
 
-def _broken(name: str, failure: Exception) -> Refusal:
+def _broken(name: str, failure: BaseException) -> Refusal:
     places = [
         f"{Path(frame.filename).name}, line {frame.lineno}"
         for frame in traceback.extract_tb(failure.__traceback__)

@@ -15,11 +15,15 @@ from penstock.demo.events import FlightArrived, FlightCancelled, FlightDeparted
 __all__ = ["app", "board", "delays", "moment"]
 
 app = App("flights")
+"""What `penstock run` in the demo's folder runs."""
 
-# One lane: SQLite has a single writer anyway. What a killed worker held is free for others after three seconds.
 delays = app.group("delays", concurrency=1, min_idle="3s")
-# A time that cannot be read will not get better by waiting: its first failure is final, and waits for a person.
+"""How late each carrier is. One batch at a time, since SQLite has a single writer; after three seconds without a sign of
+life what a worker held is free for others."""
+
 board = app.group("board", concurrency=1, min_idle="3s", retry=Retry(attempts=1))
+"""The present state of each airport. A time that cannot be read gets no better by waiting, so its first failure is final
+and waits for a person."""
 
 
 @app.provide(Book, shared=True)

@@ -36,10 +36,12 @@ def launch(*command: str | Path, output: Path, folder: Path, keep: Sequence[File
 
 def start_process(
     binary: ServerBinary, folder: ServerFolder, socket: Path, durability: Durability, lock: FileLock
-) -> None:
-    """Start the server, which holds *lock* from now on for as long as it runs."""
-    if folder.log.exists() and folder.log.stat().st_size > _LOG_LIMIT:
+) -> int:
+    """Start the server, which holds *lock* from now on for as long as it runs; where in the log its words begin."""
+    written = folder.log.stat().st_size if folder.log.exists() else 0
+    if written > _LOG_LIMIT:
         folder.log.replace(folder.log.with_name("server.log.1"))
+        written = 0
     launch(
         binary.path,
         *arguments(folder, socket, durability),
@@ -47,6 +49,7 @@ def start_process(
         folder=folder.path,
         keep=[lock],
     )
+    return written
 
 
 def arguments(folder: ServerFolder, socket: Path, durability: Durability) -> list[str]:
@@ -87,10 +90,10 @@ def clear_the_way(folder: ServerFolder, socket: Path) -> None:
         ask(socket, "SHUTDOWN", "NOSAVE")
 
 
-def log_tail(folder: ServerFolder, *, lines: int = 6) -> str:
-    """The last *lines* of the server's log, indented, for an error's text."""
+def log_tail(folder: ServerFolder, *, since: int = 0, lines: int = 6) -> str:
+    """The last *lines* of the server's log after the byte *since*, indented, for an error's text."""
     with suppress(OSError), folder.log.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 8192))
+        file.seek(max(since, os.fstat(file.fileno()).st_size - 8192))
         written = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
         return "\n".join(f"    {line.strip()}" for line in written[-lines:])
     return ""

@@ -31,14 +31,14 @@ def running_server(
 
     Raises `EmbeddedServerError` when it ends instead, or has not come so far at *deadline*, *allowed* after the call.
     """
-    started = called_back = False
+    started: int | None = None
+    called_back = False
     while True:
         with FileLock(folder.server_lock) as lock:
             if lock.try_exclusive():
-                if started and not _was_told_to_end(folder):
-                    raise _ended(folder)
-                _start(folder, durability, lock)
-                started = True
+                if started is not None and not _was_told_to_end(folder, started):
+                    raise _ended(folder, started)
+                started = _start(folder, durability, lock)
             record = folder.read() or _guess(folder, lock)
         seen = look(record.path)
         match seen:
@@ -55,7 +55,8 @@ def running_server(
         time.sleep(PAUSE_S)
 
 
-def _start(folder: ServerFolder, durability: Durability, lock: FileLock) -> None:
+def _start(folder: ServerFolder, durability: Durability, lock: FileLock) -> int:
+    """Start a server, which gets *lock*; where in the log its words begin."""
     binary = find_binary()
     if int(binary.version.split(".")[0]) < _FIRST_WITH_FOLDER and (folder.path / "appendonlydir").is_dir():
         raise EmbeddedServerError(
@@ -75,7 +76,7 @@ def _start(folder: ServerFolder, durability: Durability, lock: FileLock) -> None
             started_at=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
     )
-    start_process(binary, folder, socket, durability, lock)
+    return start_process(binary, folder, socket, durability, lock)
 
 
 def _guess(folder: ServerFolder, lock: FileLock) -> Record:
@@ -112,15 +113,15 @@ def explain(folder: ServerFolder, tail: str) -> str:
     return "what its log says has to be put right first"
 
 
-def _was_told_to_end(folder: ServerFolder) -> bool:
+def _was_told_to_end(folder: ServerFolder, since: int) -> bool:
     """Whether the server that we started ended in order: somebody stopped it just then, and we start it again."""
-    return "bye bye" in log_tail(folder, lines=1)
+    return "bye bye" in log_tail(folder, since=since, lines=1)
 
 
-def _ended(folder: ServerFolder) -> EmbeddedServerError:
-    tail = log_tail(folder)
+def _ended(folder: ServerFolder, since: int) -> EmbeddedServerError:
+    tail = log_tail(folder, since=since) or "    nothing"
     problem = f"the server of {folder.path} ended as soon as it was started; {explain(folder, tail)}"
-    return EmbeddedServerError(f"{problem}\n{folder.log} ends with:\n{tail}")
+    return EmbeddedServerError(f"{problem}\nIt wrote into {folder.log}:\n{tail}")
 
 
 def _late(
