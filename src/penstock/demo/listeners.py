@@ -18,12 +18,12 @@ app = App("flights")
 """What `penstock run` in the demo's folder runs."""
 
 delays = app.group("delays", concurrency=1, min_idle="3s")
-"""How late each carrier is. One batch at a time, since SQLite has a single writer; after three seconds without a sign of
-life what a worker held is free for others."""
+"""How late each carrier is. One batch at a time, since SQLite has a single writer; after three seconds without a sign
+of life what a worker held is free for others."""
 
 board = app.group("board", concurrency=1, min_idle="3s", retry=Retry(attempts=1))
-"""The present state of each airport. A time that cannot be read gets no better by waiting, so its first failure is final
-and waits for a person."""
+"""The present state of each airport. A time that cannot be read gets no better by waiting, so its first failure is
+final, and waits for a person."""
 
 
 @app.provide(Book, shared=True)

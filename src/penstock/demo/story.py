@@ -127,12 +127,14 @@ class Story:
 
     async def _emit(self, events: Sequence[FlightEvent]) -> float:
         """Emit all of it, up to a thousand events a write; when that was done."""
-        size = max(1, min(_CHUNK, len(events) // 50))
-        for start in range(0, len(events), size):
+        total = len(events)
+        size = min(_CHUNK, total // 50)
+        for start in range(0, total, size):
             published = await app.emit_many(events[start : start + size])
             self.emitted += len(published)
-            if self.killed is None and self.emitted > len(events) // 3:
-                await self._kill_one_at_work(at_least=size // 10)
+            if self.killed is None and self.emitted > total // 3:
+                # A good handful makes the better story; in the last third anything will do.
+                await self._kill_one_at_work(at_least=size // 10 if self.emitted < total * 2 // 3 else 1)
         return time.monotonic()
 
     async def _kill_one_at_work(self, *, at_least: int) -> None:

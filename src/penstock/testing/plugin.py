@@ -1,6 +1,6 @@
 """The pytest plugin: the fixture ``penstock``, and the option ``--penstock-real``.
 
-It is loaded by every pytest run where penstock is installed, so it imports nothing of penstock until it is used.
+It is loaded by every pytest run where penstock is installed, so servers and drivers are imported when first used.
 """
 
 import uuid

@@ -9,15 +9,16 @@ from typing import Any, Final, TypeVar
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from penstock.position import BEGINNING, EntryId
-from penstock.streams.abc import FailureKey, FailureState, PendingEntry, RetryClaim, StreamBroker
+from penstock.streams.abc import FailureKey, FailureState, NewEntry, PendingEntry, RetryClaim, StreamBroker
 from penstock.testing.contracts._model import GroupModel, RecordModel, StreamModel
 
-__all__ = ["GROUPS", "STREAMS", "UNKNOWN", "Machine"]
+__all__ = ["CONSUMERS", "GROUPS", "STREAMS", "UNKNOWN", "Machine"]
 
 R = TypeVar("R")
 
 STREAMS: Final = ("orders", "a:{b} ✗")
 GROUPS: Final = ("billing", "shipping:eu")
+CONSUMERS: Final = ("ann", "bob", "c/d:e")
 UNKNOWN: Final = EntryId(1)
 
 
@@ -32,12 +33,26 @@ class Machine(RuleBasedStateMachine):
         self.stack = AsyncExitStack()
         self.broker = self.run(self.stack.enter_async_context(self.connect()))
         self.tokens = count()
-        self.running: list[RetryClaim] = []
+        self.claims: list[RetryClaim] = []
+        """Every claim of a retry there was, oldest first; most have ended."""
         self.streams = {stream: StreamModel() for stream in STREAMS}
         for stream, model in self.streams.items():
             for group in GROUPS:
                 self.run(self.broker.create_group(stream, group, BEGINNING))
                 model.groups[group] = GroupModel()
+            self.begin(stream)
+
+    def begin(self, stream: str) -> None:
+        """Deliver some entries to begin with: most of what can happen happens to pending ones."""
+        model = self.streams[stream]
+        for number in range(4):
+            fields = [b"n", b"%d" % number]
+            raw = self.run(self.broker.append(NewEntry(stream, fields)))
+            model.add(EntryId.parse(raw), fields)
+        for group, consumer in zip(GROUPS, CONSUMERS, strict=False):
+            self.run(self.broker.read_group(group, consumer, [stream], count=3))
+            for entry_id in model.added[:3]:
+                model.groups[group].deliver(entry_id, consumer)
 
     def teardown(self) -> None:
         """Close what was opened."""
@@ -57,6 +72,10 @@ class Machine(RuleBasedStateMachine):
         model = self.streams[stream]
         choice = [*model.groups[group].pending] * 4 + model.added[-3:] + [UNKNOWN]
         return choice[pick % len(choice)]
+
+    def holder(self, stream: str, group: str, entry_id: EntryId, consumer: str, pick: int) -> str:
+        """Mostly whoever holds the entry, else the given consumer."""
+        return self.model(stream, group).pending.get(entry_id, consumer) if pick % 5 else consumer
 
     def records(self) -> dict[FailureKey, RecordModel]:
         """Every failure record there should be."""

@@ -22,18 +22,17 @@ from penstock.streams.abc import (
     StreamBroker,
 )
 from penstock.testing.contracts._common import AGES, NOW
-from penstock.testing.contracts._machine import GROUPS, STREAMS, UNKNOWN, Machine
+from penstock.testing.contracts._machine import CONSUMERS, GROUPS, STREAMS, UNKNOWN, Machine
 from penstock.testing.contracts._model import RecordModel
 from penstock.testing.strategies import fields
 
 __all__ = ["broker_machine"]
 
-_CONSUMERS: Final = ("ann", "bob", "c/d:e")
 _LISTENERS: Final = ("charge", "notify", "*")
 _MAX_ATTEMPTS: Final = 3
 _CAP: Final = 4
 
-streams, groups, consumers = st.sampled_from(STREAMS), st.sampled_from(GROUPS), st.sampled_from(_CONSUMERS)
+streams, groups, consumers = st.sampled_from(STREAMS), st.sampled_from(GROUPS), st.sampled_from(CONSUMERS)
 picks = st.integers(0, 10**6)
 """Chooses one of however many there are at that moment."""
 
@@ -173,6 +172,9 @@ class BrokerMachine(Machine):
     def renew(self, stream: str, group: str, consumer: str, picked: list[int]) -> None:
         """A consumer renews what it believes to hold."""
         chosen = sorted({self.some(stream, group, pick) for pick in picked})
+        if picked:
+            first = self.some(stream, group, picked[0])
+            consumer = self.holder(stream, group, first, consumer, picked[0])
         lost = self.run(self.broker.renew(stream, group, consumer, [bytes(one) for one in chosen]))
         pending = self.model(stream, group).pending
         assert lost == [bytes(one) for one in chosen if pending.get(one) != consumer]
@@ -182,6 +184,9 @@ class BrokerMachine(Machine):
         """A consumer gives back what it believes to hold."""
         model = self.model(stream, group)
         chosen = {self.some(stream, group, pick) for pick in picked}
+        if picked:
+            first = self.some(stream, group, picked[0])
+            consumer = self.holder(stream, group, first, consumer, picked[0])
         released = self.run(self.broker.release(stream, group, consumer, [bytes(one) for one in chosen]))
         ours = [one for one in chosen if model.pending.get(one) == consumer]
         assert released == len(ours)
@@ -192,6 +197,7 @@ class BrokerMachine(Machine):
     def begin_alone(self, stream: str, group: str, consumer: str, pick: int) -> None:
         """A consumer is about to handle a suspicious entry."""
         model, one = self.model(stream, group), self.some(stream, group, pick)
+        consumer = self.holder(stream, group, one, consumer, pick)
         counted = self.run(self.broker.begin_alone(stream, group, consumer, bytes(one)))
         if model.pending.get(one) != consumer:
             assert counted is None
@@ -203,6 +209,7 @@ class BrokerMachine(Machine):
     def acknowledge_alone(self, stream: str, group: str, consumer: str, pick: int) -> None:
         """A consumer is done with a suspicious entry."""
         model, one = self.model(stream, group), self.some(stream, group, pick)
+        consumer = self.holder(stream, group, one, consumer, pick)
         ours = model.pending.get(one) == consumer
         settled = self.run(self.broker.acknowledge_alone(stream, group, consumer, bytes(one)))
         assert settled is (Settled.DONE if ours else Settled.NOT_YOURS)
@@ -242,6 +249,7 @@ class BrokerMachine(Machine):
     ) -> None:
         """A consumer records that listeners failed on an entry."""
         model, one = self.model(stream, group), self.some(stream, group, pick)
+        consumer = self.holder(stream, group, one, consumer, pick)
         ours = model.pending.get(one) == consumer
         settled = self.run(
             self.broker.failures.settle(
@@ -286,14 +294,14 @@ class BrokerMachine(Machine):
         record.attempts, record.token, record.final = record.attempts + 1, token, False
         assert claim is not None
         assert (claim.key, claim.token, claim.attempts) == (key, token, record.attempts)
-        self.running.append(claim)
+        self.claims.append(claim)
 
     @rule(pick=picks, how=st.sampled_from(["succeed", "fail", "give up", "return", "extend", "split"]))
     def end_retry(self, pick: int, how: str) -> None:
-        """A running retry comes to its end, unless its record was deleted meanwhile."""
-        if not self.running:
+        """A retry comes to its end, unless it had one before, or its record was deleted or is run by another."""
+        if not self.claims:
             return
-        claim = self.running[pick % len(self.running)]
+        claim = self.claims[-1 - pick % min(3, len(self.claims))]
         key, store = claim.key, self.broker.failures
         model = self.model(key.stream, key.group)
         record = model.records.get(key)
@@ -310,8 +318,6 @@ class BrokerMachine(Machine):
             "split": lambda: store.split_retry(claim, []),
         }
         assert self.run(calls[how]()) is (Settled.DONE if ours else Settled.NOT_YOURS)
-        if how != "extend" or not ours:
-            self.running.remove(claim)
         if record is None or not ours or how == "extend":
             return
         if how in ("succeed", "split"):
