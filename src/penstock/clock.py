@@ -101,7 +101,8 @@ def _parse_parts(text: str) -> timedelta:
     lowered = text.lower()
     while match := _PART.match(lowered, at):
         unit = match[2]
-        size = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))
+        # Words have a plural, abbreviations have none: "mins" but not "mss".
+        size = _UNITS.get(unit) or (_UNITS.get(unit.removesuffix("s")) if len(unit) > 3 else None)
         if size is None:
             raise MalformedDurationError(text)
         total += float(match[1]) * size

@@ -52,10 +52,10 @@ class EntryId:
         return _EPOCH + timedelta(milliseconds=self.ms)
 
     def next(self) -> Self:
-        """The lowest id above this one."""
+        """The lowest id above this one; the very last id is its own successor."""
         if self.sequence < _LARGEST:
             return type(self)(self.ms, self.sequence + 1)
-        return type(self)(self.ms + 1, 0)
+        return type(self)(self.ms + 1, 0) if self.ms < _LARGEST else self
 
     def previous(self) -> Self:
         """The highest id below this one; the very first id is its own predecessor."""
@@ -103,5 +103,5 @@ def parse_start(text: str) -> Start:
             "or a time as in '2026-01-31T12:00:00Z'"
         ) from None
     if time.tzinfo is None:
-        raise UsageError(f"{text!r} has no time zone; write '{text}Z' for UTC")
+        raise UsageError(f"{text!r} has no time zone; write '{time.isoformat()}Z' for UTC")
     return time

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.cli._errors import Refusal, WrongUsage, explain, human_text
-from penstock.cli._lines import _Splitter
+from penstock.cli._lines import Line, _Splitter
 from penstock.cli._output import ago, clean, short_duration
 from penstock.cli._plain import json_text, plain
 from penstock.cli._watching import Watch
@@ -22,7 +22,7 @@ from penstock.position import EntryId
 def test_lines_are_the_same_however_the_bytes_come(text: bytes, cuts: list[int], longest: int) -> None:
     """Cut anywhere, the same lines with the same numbers come out; those over the limit without their text."""
     splitter = _Splitter(longest)
-    found = []
+    found: list[Line] = []
     rest = text
     for cut in cuts:
         found += splitter.feed(rest[:cut])

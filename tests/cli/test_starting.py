@@ -1,16 +1,12 @@
 """From nothing: `penstock init`, the embedded server, and the first event, each as it is typed."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Project
-
-
-@pytest.fixture
-def stopped(bare: Project) -> Project:
-    """A project whose embedded server, if it ever ran, is asked to stop at the end."""
-    return bare
+from penstock.streams.embedded._wire import ask
+from tests.cli.conftest import SHOP, Project
 
 
 @pytest.mark.covers("CONF-4")
@@ -100,3 +96,24 @@ def test_without_a_server_to_start_the_error_says_what_to_do(bare: Project) -> N
     assert ending.code == 1
     assert "penstock[embedded]" in ending.err
     assert "PENSTOCK_STREAMS" in ending.err
+
+
+def test_a_server_that_may_evict_is_refused_unless_forced(bare: Project) -> None:
+    """At its memory limit it would delete streams that nobody has read."""
+    bare.write("app.py", SHOP)
+    socket = Path(bare("server", "start", "--json").document["socket"])
+    assert ask(socket, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru") == "OK"
+    try:
+        for command in (
+            "run --until-idle",
+            "run --processes 2 --until-idle",
+            "listen --all --group mail --once",
+        ):
+            refused = bare(*command.split())
+            assert refused.code == 1, command
+            assert "allkeys-lru" in refused.err
+            assert "--force" in refused.err
+        assert bare("run", "--until-idle", "--force").code == 0
+        assert bare("listen", "--all", "--group", "mail", "--once", "--force").code == 0
+    finally:
+        assert bare("server", "stop", "--yes").code == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import ROOT, Project, fail, order, place
+from tests.cli.conftest import ROOT, SHOP, Project, fail, order, place
 
 
 class Terminal:
@@ -127,8 +127,7 @@ def test_the_log_level_is_an_option(shop: Project) -> None:
 def test_an_app_that_logs_its_own_way_keeps_it(shop: Project) -> None:
     """Logging that the module has set up is left alone."""
     shop.write(
-        "app.py",
-        f"import logging\nlogging.basicConfig(format='MINE %(message)s', level='INFO')\n{(shop.folder / 'app.py').read_text()}",
+        "app.py", f"import logging\nlogging.basicConfig(format='MINE %(message)s', level='INFO')\n{SHOP}"
     )
     ending = shop.start("run", "--until-idle").end()
     assert all(line.startswith("MINE ") for line in ending.err.splitlines())

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.faults.ledger import Ledger
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An embedded server for this test process."""
-    with use_server(Path(tmp_path_factory.mktemp("server"))) as server:
+    with use_server(Path(tmp_path_factory.mktemp("server")), linger=timedelta(0)) as server:
         yield server.url
 
 

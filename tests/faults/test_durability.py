@@ -112,7 +112,7 @@ async def test_a_killed_server_loses_no_more_than_its_last_two_seconds(
             loss = await kill_under_load(
                 folder, durability, batch=200, seconds=4.0 if torture else 1.0, busy=busy
             )
-            print(f"{durability}, {'busy' if busy else 'idle'} disk: {loss}")
+            print(f"{durability}, {'busy' if busy else 'idle'} disk: {loss}")  # noqa: T201  the figures
             assert loss.accepted > 0
             assert loss.tail_s < LONGEST_TAIL_S
             if durability == "always":

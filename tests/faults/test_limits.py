@@ -101,7 +101,7 @@ async def test_each_stream_lives_in_its_own_pool(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other").mkdir()
     seen: list[str] = []
-    with await asyncio.to_thread(use_server, tmp_path / "other") as other:
+    with await asyncio.to_thread(use_server, tmp_path / "other", linger=timedelta(0)) as other:
         namespace = f"pools-{uuid.uuid4().hex[:8]}"
         app = App(
             "shop",

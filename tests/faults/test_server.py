@@ -50,7 +50,9 @@ class Shop:
 
     async def open(self) -> None:
         """Start the server and connect."""
-        self.use = await asyncio.to_thread(use_server, self.folder, durability=self.durability)
+        self.use = await asyncio.to_thread(
+            use_server, self.folder, durability=self.durability, linger=timedelta(0)
+        )
         self.broker = ValkeyBroker(
             self.use.url,
             observer=self.recorder,
@@ -103,7 +105,9 @@ class Shop:
     async def restart(self) -> None:
         """Start the server again at the same place."""
         former = self.use
-        self.use = await asyncio.to_thread(use_server, self.folder, durability=self.durability)
+        self.use = await asyncio.to_thread(
+            use_server, self.folder, durability=self.durability, linger=timedelta(0)
+        )
         assert self.use.url == former.url
         former.release()
 

@@ -21,4 +21,4 @@ async def _memory() -> AsyncIterator[StreamBroker]:
 
 
 TestMemoryStateMachine = broker_machine(_memory).TestCase
-TestMemoryStateMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestMemoryStateMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -196,3 +196,10 @@ async def test_time_does_not_go_back() -> None:
         ManualClock(datetime(2026, 1, 1))  # noqa: DTZ001  that is the point
 
     assert clock.monotonic() == 0
+
+
+@pytest.mark.parametrize("text", ["5ss", "5mss", "5ms s", "5uss"])
+def test_abbreviations_have_no_plural(text: str) -> None:
+    """A doubled letter is a slip, not a unit."""
+    with pytest.raises(MalformedDurationError):
+        parse_duration(text)

@@ -122,3 +122,10 @@ def test_signals_are_words_and_not_errors() -> None:
     assert str(GiveUp("the card has expired")) == "the card has expired"
     assert "1:00:00" in str(RetryLater("1h"))
     assert str(RetryLater("1h", "the bank is closed")) == "the bank is closed"
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e10, 1.0001])
+def test_growth_ends_at_the_longest_wait_whatever_the_factor(factor: float) -> None:
+    """A wait too large for a float is the longest one, and a slow growth still gets there."""
+    policy = Retry(factor=factor, initial="1s", longest="2s", jitter=0)
+    assert policy.delay(100_000, spread=0) == timedelta(seconds=2)

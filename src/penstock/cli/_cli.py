@@ -106,10 +106,13 @@ class Cli:
     # -- operations ---------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def operations(self, app: App | None = None) -> AsyncIterator[Operations]:
-        """Operations on *app*, else for looking; an embedded server that was never used is not started for that."""
+    async def operations(self, app: App | None = None, *, waits: bool = False) -> AsyncIterator[Operations]:
+        """Operations on *app*, else for looking: an embedded server that was never used is not started for that.
+
+        It is for a command that *waits* for what will come.
+        """
         chosen = self.tool_app() if app is None else app
-        unused = app is None and chosen.is_embedded and not chosen.settings.data_folder.exists()
+        unused = app is None and not waits and chosen.is_embedded and not chosen.settings.data_folder.exists()
         try:
             yield Operations(chosen, connect=not unused)
         finally:

@@ -22,7 +22,7 @@ def demo(
         typer.Option("--flights", metavar="N", min=1, help="Only the first N flights.  [default: all]"),
     ] = None,
     stay: Annotated[
-        bool, typer.Option("--stay", help="Leave the streams there at the end, to look around in.")
+        bool, typer.Option("--stay", help="Keep server and workers going afterwards, until Ctrl-C.")
     ] = False,
 ) -> int:
     """Play flights through a server: two groups of workers, failures, a mended listener, a worker that is killed."""

@@ -40,7 +40,7 @@ async def emit(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The event's name, as in order.placed.")],
     body: Annotated[
         str | None,
-        typer.Argument(metavar="[JSON|-]", help="The body; - reads one from each line of standard input."),
+        typer.Argument(metavar="JSON|-", help="The body; - reads one from each line of standard input."),
     ] = None,
     stream: Annotated[
         str | None,

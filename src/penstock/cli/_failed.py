@@ -163,7 +163,9 @@ async def flush_failed(
         if not yes:
             _parts(cli.out, planned)
         cli.confirm(
-            f"Forget {_messages(planned.total)}? They cannot be run again then.", yes=yes, affects=planned.total
+            f"Forget {_messages(planned.total)}? They cannot be run again then.",
+            yes=yes,
+            affects=planned.total,
         )
         count = await operations.failed_flush(which, everything=True)
     if cli.out.json:

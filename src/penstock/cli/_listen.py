@@ -39,7 +39,7 @@ def add_to(root: Noun) -> None:
 
 async def listen(
     cli: Cli,
-    events: Annotated[list[str] | None, typer.Argument(metavar="[EVENT...]", help="Names of events.")] = None,
+    events: Annotated[list[str] | None, typer.Argument(metavar="EVENT", help="Names of events.")] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="All events that have listeners; without an app, all streams.")
     ] = False,

@@ -116,15 +116,16 @@ class Output:
         self._print_table(table)
 
     def facts(self, pairs: Iterable[tuple[str, object]]) -> None:
-        """Names and values below each other, for people only."""
+        """Names and values below each other, for people only. A terminal wraps what is long, nothing is cut."""
         if self.json:
             return
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
+        pairs = list(pairs)
+        width = max(len(name) for name, _ in pairs)
         for name, value in pairs:
-            table.add_row(name, value if isinstance(value, Text) else Text(_cell(value)))
-        self._print_table(table)
+            first, *others = _cell(value).splitlines() or [""]
+            self.say(Text.assemble((name.ljust(width), "bold"), "  ", first))
+            for line in others:
+                self.say(" " * (width + 2) + line)
 
     def _print_table(self, table: Table) -> None:
         if self._stdout.is_terminal:

@@ -33,7 +33,7 @@ def add_to(root: Noun) -> None:
 async def run(
     cli: Cli,
     app: Annotated[
-        str | None, typer.Argument(metavar="[APP]", help="MODULE[:NAME]; the same as --app.")
+        str | None, typer.Argument(metavar="APP", help="MODULE[:NAME]; the same as --app.")
     ] = None,
     only: Annotated[
         list[str] | None,

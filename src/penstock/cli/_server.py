@@ -43,7 +43,9 @@ async def server_stop(
         if status.users:
             processes = "1 process uses" if status.users == 1 else f"{status.users} processes use"
             cli.confirm(
-                f"{processes} the server and will lose the connection. Stop it?", yes=yes, affects=status.users
+                f"{processes} the server and will lose the connection. Stop it?",
+                yes=yes,
+                affects=status.users,
             )
         running = await operations.server_stop()
     if cli.out.json:

@@ -90,7 +90,7 @@ async def tail_streams(
         raise WrongUsage("--last counts back from the end and --from names a place; give one of them")
     place = NEW if start is None else parse_start(start)
     shown = 0 if start is not None else 10 if last is None else last
-    async with cli.operations() as operations:
+    async with cli.operations(waits=not no_follow) as operations:
         views = operations.tail(*streams, pool=pool, start=place, last=shown, follow=not no_follow)
         async with aclosing(views):
             async for view in views:

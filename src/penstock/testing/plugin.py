@@ -5,6 +5,7 @@ It is loaded by every pytest run where penstock is installed, so servers and dri
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def penstock_server(
         return
     from penstock.streams.embedded import use_server
 
-    with use_server(Path(tmp_path_factory.mktemp("penstock"))) as server:
+    with use_server(Path(tmp_path_factory.mktemp("penstock")), linger=timedelta(0)) as server:
         yield server.url
 
 

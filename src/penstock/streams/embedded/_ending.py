@@ -12,7 +12,7 @@ from penstock.streams.embedded._locks import FileLock
 from penstock.streams.embedded._record import Record, ServerFolder
 from penstock.streams.embedded._wire import Loading, Ready, RefusedError, Silent, ask, look
 
-__all__ = ["END_WITHIN_S", "end_server", "end_unreachable", "server_pids"]
+__all__ = ["END_WITHIN_S", "clear_socket", "end_server", "end_unreachable", "server_pids"]
 
 END_WITHIN_S = 30.0
 """How long a server without users may take to end before it is killed."""
@@ -41,13 +41,19 @@ def end_server(
             ended = _wait_free(server_lock, time.monotonic() + _STEP_S)
             if time.monotonic() - begun > until_s:
                 break
+    if ended and record is not None:
+        clear_socket(folder, record, server_lock)
+    server_lock.unlock()
+    return ended
+
+
+def clear_socket(folder: ServerFolder, record: Record, server_lock: FileLock) -> None:
+    """Take away what a server that has ended left behind; *server_lock* is held alone."""
     # Under the folder's lock nobody starts a server on this socket; the lock of a deleted folder says nothing.
-    if ended and record is not None and server_lock.is_at(folder.server_lock):
+    if server_lock.is_at(folder.server_lock):
         with suppress(OSError):
             record.path.unlink(missing_ok=True)
             record.path.parent.rmdir()
-    server_lock.unlock()
-    return ended
 
 
 def end_unreachable(folder: ServerFolder, record: Record) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from penstock.clock import format_duration
 from penstock.errors import EmbeddedServerError
 from penstock.streams.embedded._binary import find_binary
-from penstock.streams.embedded._ending import end_unreachable
+from penstock.streams.embedded._ending import clear_socket, end_unreachable
 from penstock.streams.embedded._folder import REMEDY, socket_place
 from penstock.streams.embedded._locks import FileLock
 from penstock.streams.embedded._process import clear_the_way, log_tail, start_process
@@ -37,9 +37,10 @@ def running_server(
         with FileLock(folder.server_lock) as lock:
             if lock.try_exclusive():
                 if started is not None and not _was_told_to_end(folder, started):
+                    clear_socket(folder, _noted(folder, lock), lock)
                     raise _ended(folder, started)
                 started = _start(folder, durability, lock)
-            record = folder.read() or _guess(folder, lock)
+            record = _noted(folder, lock)
         seen = look(record.path)
         match seen:
             case Ready():
@@ -79,8 +80,11 @@ def _start(folder: ServerFolder, durability: Durability, lock: FileLock) -> int:
     return start_process(binary, folder, socket, durability, lock)
 
 
-def _guess(folder: ServerFolder, lock: FileLock) -> Record:
-    """What the record of a server must be whose ``server.json`` was lost."""
+def _noted(folder: ServerFolder, lock: FileLock) -> Record:
+    """The record of the server; where ``server.json`` was lost, what it must be."""
+    record = folder.read()
+    if record is not None:
+        return record
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     return Record(str(socket_place(folder)), lock.identity(), "", "", "everysec", now)
 

@@ -18,6 +18,7 @@ from penstock.streams.abc import (
     FailureKey,
     ListenerFailure,
     NewEntry,
+    RetryClaim,
     Settled,
     StreamBroker,
 )
@@ -29,8 +30,9 @@ from penstock.testing.strategies import fields
 __all__ = ["broker_machine"]
 
 _LISTENERS: Final = ("charge", "notify", "*")
-_MAX_ATTEMPTS: Final = 3
+_MAX_ATTEMPTS: Final = 2
 _CAP: Final = 4
+_ENDINGS: Final = ("succeed", "fail", "give up", "return", "split")
 
 streams, groups, consumers = st.sampled_from(STREAMS), st.sampled_from(GROUPS), st.sampled_from(CONSUMERS)
 picks = st.integers(0, 10**6)
@@ -134,8 +136,10 @@ class BrokerMachine(Machine):
         assert settled == sum([self.model(stream, group).settle(one) for one in chosen])
 
     @rule(stream=streams, group=groups, consumer=consumers)
-    def read_own_again(self, stream: str, group: str, consumer: str) -> None:
-        """A consumer that was started again asks for what it held."""
+    def crash(self, stream: str, group: str, consumer: str) -> None:
+        """A process ends, another takes its place, and asks for what the first one held."""
+        self.run(self.broker.close())
+        self.run(self.broker.open())
         entries = self.run(self.broker.own_pending(stream, group, consumer, after=b"0-0", count=1000))
         held = sorted(one for one, holder in self.model(stream, group).pending.items() if holder == consumer)
         assert entries == [[bytes(one), self.streams[stream].entries.get(one)] for one in held]
@@ -193,28 +197,31 @@ class BrokerMachine(Machine):
         for one in ours:
             model.alone.pop(one, None)
 
-    @rule(stream=streams, group=groups, consumer=consumers, pick=picks)
-    def begin_alone(self, stream: str, group: str, consumer: str, pick: int) -> None:
-        """A consumer is about to handle a suspicious entry."""
-        model, one = self.model(stream, group), self.some(stream, group, pick)
-        consumer = self.holder(stream, group, one, consumer, pick)
-        counted = self.run(self.broker.begin_alone(stream, group, consumer, bytes(one)))
-        if model.pending.get(one) != consumer:
-            assert counted is None
-            return
-        model.alone[one] = model.alone.get(one, 0) + 1
-        assert counted == model.alone[one]
-
-    @rule(stream=streams, group=groups, consumer=consumers, pick=picks)
-    def acknowledge_alone(self, stream: str, group: str, consumer: str, pick: int) -> None:
-        """A consumer is done with a suspicious entry."""
+    @rule(
+        stream=streams,
+        group=groups,
+        consumer=consumers,
+        pick=picks,
+        how=st.sampled_from(["acknowledge", "give back", "die"]),
+    )
+    def handle_alone(self, stream: str, group: str, consumer: str, pick: int, how: str) -> None:
+        """A consumer handles a suspicious entry alone: it is done with it, gives it back, or dies of it."""
         model, one = self.model(stream, group), self.some(stream, group, pick)
         consumer = self.holder(stream, group, one, consumer, pick)
         ours = model.pending.get(one) == consumer
-        settled = self.run(self.broker.acknowledge_alone(stream, group, consumer, bytes(one)))
-        assert settled is (Settled.DONE if ours else Settled.NOT_YOURS)
         if ours:
-            model.settle(one)
+            model.alone[one] = model.alone.get(one, 0) + 1
+        counted = self.run(self.broker.begin_alone(stream, group, consumer, bytes(one)))
+        assert counted == (model.alone[one] if ours else None)
+        if how == "acknowledge":
+            settled = self.run(self.broker.acknowledge_alone(stream, group, consumer, bytes(one)))
+            assert settled is (Settled.DONE if ours else Settled.NOT_YOURS)
+            if ours:
+                model.settle(one)
+        elif how == "give back":
+            assert self.run(self.broker.release(stream, group, consumer, [bytes(one)])) == ours
+            if ours:
+                del model.alone[one]
 
     @rule(stream=streams, group=groups, consumer=consumers, heir=consumers)
     def remove_consumer(self, stream: str, group: str, consumer: str, heir: str) -> None:
@@ -227,12 +234,6 @@ class BrokerMachine(Machine):
         for one in [one for one, holder in model.pending.items() if holder == consumer]:
             # A vanished entry stays pending, but no server can be asked to give it to someone else.
             model.pending[one] = heir if one in present else holders.get(one, "lost")
-
-    @rule()
-    def restart(self) -> None:
-        """The process ends and another takes its place: what it held stays where it was."""
-        self.run(self.broker.close())
-        self.run(self.broker.open())
 
     # -- failures -------------------------------------------------------------------------------------------------
 
@@ -273,13 +274,14 @@ class BrokerMachine(Machine):
             model.records[FailureKey(stream, group, one, "*")] = RecordModel(1, final=True)
             model.settle(one)
 
-    @rule(pick=picks, force=st.booleans())
-    def claim_retry(self, pick: int, force: bool) -> None:
-        """A worker, or a person, begins to retry."""
+    @rule(pick=picks, force=st.booleans(), how=st.sampled_from([*_ENDINGS, "leave", "extend"]))
+    def retry(self, pick: int, force: bool, how: str) -> None:
+        """A worker, or a person, retries a failed message, or dies while doing so."""
         records = self.records()
         if not records:
             return
-        key = sorted(records)[pick % len(records)]
+        choice = [*sorted(records), *sorted(key for key, record in records.items() if record.token)]
+        key = choice[-1 - pick % len(choice)]
         record = records[key]
         token = f"t{next(self.tokens)}"
         claim = self.run(
@@ -295,21 +297,24 @@ class BrokerMachine(Machine):
         assert claim is not None
         assert (claim.key, claim.token, claim.attempts) == (key, token, record.attempts)
         self.claims.append(claim)
+        if how != "leave":
+            self.end(claim, how)
 
-    @rule(pick=picks, how=st.sampled_from(["succeed", "fail", "give up", "return", "extend", "split"]))
-    def end_retry(self, pick: int, how: str) -> None:
+    @rule(pick=picks, how=st.sampled_from([*_ENDINGS, "extend"]))
+    def end_late(self, pick: int, how: str) -> None:
         """A retry comes to its end, unless it had one before, or its record was deleted or is run by another."""
-        if not self.claims:
-            return
-        claim = self.claims[-1 - pick % min(3, len(self.claims))]
+        if self.claims:
+            self.end(self.claims[-1 - pick % min(3, len(self.claims))], how)
+
+    def end(self, claim: RetryClaim, how: str) -> None:
+        """Say what a retry came to, as its holder would; said twice, it counts once."""
         key, store = claim.key, self.broker.failures
         model = self.model(key.stream, key.group)
         record = model.records.get(key)
-        ours = record is not None and record.token == claim.token
-        if how == "split" and key.listener != "*":
+        if key.listener != "*" and how == "split":
             how = "succeed"
         [failure] = _failures([key.listener], final=how == "give up")
-        calls: dict[str, Callable[[], Coroutine[Any, Any, Settled]]] = {
+        said: dict[str, Callable[[], Coroutine[Any, Any, Settled]]] = {
             "succeed": lambda: store.succeed_retry(claim),
             "fail": lambda: store.fail_retry(claim, failure),
             "give up": lambda: store.fail_retry(claim, failure),
@@ -317,14 +322,16 @@ class BrokerMachine(Machine):
             "extend": lambda: store.extend_retry(claim, visibility=AGES),
             "split": lambda: store.split_retry(claim, []),
         }
-        assert self.run(calls[how]()) is (Settled.DONE if ours else Settled.NOT_YOURS)
+        ours = record is not None and record.token == claim.token
+        assert self.run(said[how]()) is (Settled.DONE if ours else Settled.NOT_YOURS)
         if record is None or not ours or how == "extend":
             return
         if how in ("succeed", "split"):
             model.forget(key)
-            return
-        record.token, record.final = None, how == "give up"
-        record.attempts -= how == "return"
+        else:
+            record.token, record.final = None, how == "give up"
+            record.attempts -= how == "return"
+        assert self.run(said[how]()) is Settled.NOT_YOURS
 
     @rule(pick=picks)
     def delete_record(self, pick: int) -> None:
