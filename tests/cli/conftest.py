@@ -212,7 +212,6 @@ def bare(
         monkeypatch.delenv(name)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv("COLUMNS", "250")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     level = logging.getLogger("penstock").level

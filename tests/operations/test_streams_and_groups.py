@@ -17,7 +17,6 @@ from penstock.testing import ManualClock
 from tests.operations.conftest import OrderShipped, Shop
 
 
-@pytest.mark.covers("OPS-1")
 async def test_what_is_registered_and_not_there_yet_is_listed_as_such(shop: Shop) -> None:
     """Before the first event every stream and group of the declarations is shown, with nothing in it."""
     streams = await shop.operations.streams()
@@ -34,7 +33,6 @@ async def test_what_is_registered_and_not_there_yet_is_listed_as_such(shop: Shop
     ]
 
 
-@pytest.mark.covers("OPS-1")
 async def test_a_registered_group_that_is_not_there_yet_lags_by_the_whole_stream(shop: Shop) -> None:
     """A group that will begin at the beginning has everything before it."""
     await shop.place("1", "2", "3")
@@ -45,7 +43,6 @@ async def test_a_registered_group_that_is_not_there_yet_lags_by_the_whole_stream
     assert (mail.exists, mail.lag_entries) == (False, 3)
 
 
-@pytest.mark.covers("OPS-1")
 async def test_lag_is_told_in_entries_and_seconds(clock: ManualClock) -> None:
     """The gap of a group is the number of entries it was not delivered, and the age of the oldest of them."""
     broker = MemoryBroker(server=MemoryServer(clock))
@@ -64,7 +61,6 @@ async def test_lag_is_told_in_entries_and_seconds(clock: ManualClock) -> None:
     assert not group.registered
 
 
-@pytest.mark.covers("OPS-1")
 async def test_a_group_is_shown_with_its_consumers_and_oldest_pending_entries(shop: Shop) -> None:
     """Who holds what, since when, and how often it was delivered."""
     await shop.place("1", "2", "3")
@@ -108,7 +104,7 @@ async def test_an_unknown_stream_or_group_is_an_error(shop: Shop) -> None:
         await shop.operations.stream("order.placed", pool="nowhere")
 
 
-@pytest.mark.covers("CONF-1", "OPS-1")
+@pytest.mark.covers("CONF-1")
 async def test_every_answer_names_the_pool() -> None:
     """With several pools each stream, group, server and entry says where it is; the same name may be in both."""
     brokers = {"default": MemoryBroker(), "audit": MemoryBroker()}

@@ -5,17 +5,22 @@ from datetime import datetime
 from typing import Annotated, Final, Literal
 
 import typer
-from rich.text import Text
 
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
 from penstock.cli._errors import DONE, PARTIAL, REFUSED, Refusal, WrongUsage
+from penstock.cli._failed_shown import (
+    NONE,
+    counted,
+    failed_table,
+    plan_table,
+    show_detail,
+    show_result,
+    summary,
+)
 from penstock.cli._near import suggesting
-from penstock.cli._output import Column, Output, ago, clean, clock_time
-from penstock.cli._plain import json_text
+from penstock.cli._output import Output
 from penstock.operations import (
-    FailedDetail,
-    FailedMessage,
     FailedWhich,
     Operations,
     RetryOutcome,
@@ -29,7 +34,6 @@ __all__ = ["NOUN"]
 NOUN: Final = Noun("failed", "Failed messages: list them, look at them, run them again, forget them.")
 
 _MOST_NAMED = 1000
-_EMPTY = "No failed messages"
 
 _Id = Annotated[str | None, typer.Option("--id", metavar="ENTRY_ID", help="Only this entry.")]
 _Stream = Annotated[str | None, typer.Option("--stream", metavar="STREAM", help="Only of this stream.")]
@@ -87,9 +91,9 @@ async def list_failed(
         cli.out.document(items=page.items, following=page.next)
         return
     if not page.items:
-        cli.out.say(_EMPTY if which.is_everything and after is None else f"{_EMPTY} match")
+        cli.out.say(NONE if which.is_everything and after is None else f"{NONE} match")
         return
-    _table(cli.out, page.items, compact=compact)
+    failed_table(cli.out, page.items, compact=compact)
     if page.next is not None:
         cli.out.note(f"There are more. Go on with --after {page.next}")
 
@@ -114,7 +118,7 @@ async def show_failed(
     for number, detail in enumerate(found):
         if number:
             cli.out.say()
-        _show(cli.out, detail)
+        show_detail(cli.out, detail)
 
 
 @NOUN.verb("retry", aliases=("failed:retry", "streamer:failed:retry"))
@@ -161,16 +165,16 @@ async def flush_failed(
         if dry_run or not planned.total:
             return _show_plan(cli.out, planned, which, "would be forgotten", dry_run=dry_run)
         if not yes:
-            _parts(cli.out, planned)
+            plan_table(cli.out, planned)
         cli.confirm(
-            f"Forget {_messages(planned.total)}? They cannot be run again then.",
+            f"Forget {counted(planned.total)}? They cannot be run again then.",
             yes=yes,
             affects=planned.total,
         )
         count = await operations.failed_flush(which, everything=True)
     if cli.out.json:
         cli.out.document(flushed=count)
-    cli.out.say(f"Forgot {_messages(count)}")
+    cli.out.say(f"Forgot {counted(count)}")
     return DONE
 
 
@@ -237,138 +241,21 @@ async def _retry(out: Output, operations: Operations, which: FailedWhich, planne
         )
     else:
         for result in told:
-            _tell(out, result)
-        out.say(_sentence(counts))
+            show_result(out, result)
+        if bad > len(told):
+            out.note(f"... and {bad - len(told):,} more; `penstock failed list` shows them")
+        out.say(summary(counts))
     if not bad:
         return DONE
     return REFUSED if counts[RetryOutcome.KEPT] + counts[RetryOutcome.BUSY] == done else PARTIAL
-
-
-def _tell(out: Output, result: RetryResult) -> None:
-    failed = result.failed
-    styles = {RetryOutcome.FAILED: "red"}
-    out.say(
-        Text.assemble(
-            (f"{result.outcome.value:<7}", styles.get(result.outcome, "yellow")),
-            f"{failed.entry_id} {clean(failed.stream)} {clean(failed.group)} {clean(failed.listener)}",
-            (f"  {clean((result.error or '').splitlines()[0] if result.error else '')}", "dim"),
-        )
-    )
-
-
-def _sentence(counts: dict[RetryOutcome, int]) -> str:
-    words = {
-        RetryOutcome.SUCCEEDED: "succeeded",
-        RetryOutcome.FAILED: "failed again",
-        RetryOutcome.KEPT: "kept",
-        RetryOutcome.BUSY: "left to whoever has them",
-    }
-    said = [f"{count:,} {words[outcome]}" for outcome, count in counts.items() if count]
-    return f"Ran {_messages(sum(counts.values()))} again: {', '.join(said)}" if said else _EMPTY
 
 
 def _show_plan(out: Output, planned: RetryPlan, which: FailedWhich, what: str, *, dry_run: bool) -> int:
     if out.json:
         out.document(items=planned.parts, total=planned.total, runnable=planned.runnable, dry_run=dry_run)
     elif planned.total:
-        _parts(out, planned)
-        out.say(f"{_messages(planned.total)} {what}")
+        plan_table(out, planned)
+        out.say(f"{counted(planned.total)} {what}")
     else:
-        out.say(_EMPTY if which.is_everything else f"{_EMPTY} match")
+        out.say(NONE if which.is_everything else f"{NONE} match")
     return DONE if planned.total or which.is_everything else REFUSED
-
-
-def _parts(out: Output, planned: RetryPlan) -> None:
-    out.table(
-        [
-            Column("Stream", narrow=False),
-            Column("Group", narrow=False),
-            Column("Receiver", narrow=False),
-            Column("Messages", right=True),
-            *([Column("Kept because", narrow=False)] if planned.runnable < planned.total else []),
-        ],
-        [
-            [
-                part.stream,
-                part.group,
-                part.listener,
-                part.count,
-                *([part.missing or ""] if planned.runnable < planned.total else []),
-            ]
-            for part in planned.parts
-        ],
-    )
-
-
-def _messages(count: int) -> str:
-    return f"{count:,} failed message{'' if count == 1 else 's'}"
-
-
-# -- how they look --------------------------------------------------------------------------------------------------
-
-
-def _table(out: Output, items: tuple[FailedMessage, ...], *, compact: bool) -> None:
-    pools = len({item.pool for item in items}) > 1
-    columns = [
-        Column("ID"),
-        *([Column("Pool")] if pools else []),
-        Column("Stream", narrow=False),
-        *([] if compact else [Column("Group", narrow=False), Column("Receiver", narrow=False)]),
-        Column("Error", narrow=False),
-        Column("State"),
-        *([] if compact else [Column("Runs", right=True), Column("Last failed (UTC)")]),
-    ]
-    out.table(
-        columns,
-        [
-            [
-                item.entry_id,
-                *([item.pool] if pools else []),
-                item.stream,
-                *([] if compact else [item.group, item.listener]),
-                _error(item),
-                _state(item),
-                *([] if compact else [item.attempts, clock_time(item.last_failed)]),
-            ]
-            for item in items
-        ],
-    )
-
-
-def _error(item: FailedMessage) -> str:
-    if item.cause in ("poison", "vanished"):
-        return f"{item.cause}: {item.error}"
-    lines = item.error.splitlines()
-    return f"{item.error_type.rpartition('.')[2]}: {lines[0]}" if lines else item.error_type
-
-
-def _state(item: FailedMessage) -> Text:
-    return Text(item.state, style="red" if item.state == "failed" else "yellow")
-
-
-def _show(out: Output, detail: FailedDetail) -> None:
-    item, message = detail.failed, detail.message
-    when_due = "" if item.due is None else f", due {ago(item.due)}"
-    pairs: list[tuple[str, object]] = [
-        ("Entry", f"{item.entry_id} of stream {item.stream} (pool {item.pool})"),
-        ("Receiver", f"{item.listener} of group {item.group}"),
-        ("State", f"{item.state}{when_due}"),
-        ("Cause", item.cause),
-        ("Error", f"{item.error_type}: {item.error}" if item.error_type else item.error),
-        ("Runs", item.attempts),
-        ("First failed", f"{clock_time(item.first_failed)} UTC"),
-        ("Last failed", f"{clock_time(item.last_failed)} UTC"),
-    ]
-    if message is not None:
-        body = message.payload if message.undecodable is None else message.fields
-        pairs += [
-            ("Event", message.name),
-            ("Event id", message.event_id),
-            *([("Key", message.key)] if message.key is not None else []),
-            *([("Headers", json_text(message.headers))] if message.headers else []),
-            ("Payload" if message.undecodable is None else "Fields", json_text(body, indent=2)),
-        ]
-    out.facts(pairs)
-    if detail.traceback:
-        out.say()
-        out.say(detail.traceback.rstrip(), style="dim")

@@ -1,6 +1,5 @@
 """What the commands print: tables and sentences for people, documents for programs; notes and logs go to stderr."""
 
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -174,8 +173,9 @@ class Advance:
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    wide = None if stream.isatty() or os.environ.get("COLUMNS") else _WIDE
-    return Console(file=stream, highlight=False, markup=False, emoji=False, width=wide)
+    # Where a program reads, a row stays on its line, whatever the terminal around it is like.
+    width = None if stream.isatty() else _WIDE
+    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
 
 
 def clean(text: str) -> str:

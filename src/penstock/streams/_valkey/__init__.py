@@ -1,3 +1,1 @@
 """How `penstock.streams.valkey` does it. Nothing here is promised to anyone."""
-
-__all__: list[str] = []

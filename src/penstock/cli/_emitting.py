@@ -1,0 +1,212 @@
+"""Emitting what comes in on standard input: an event a line, in batches, in order, every line accounted for."""
+
+import asyncio
+import contextlib
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from penstock.app import App
+from penstock.cli._errors import DONE, INTERRUPTED, PARTIAL, REFUSED, USAGE, Refusal
+from penstock.cli._lines import Line, Source, read_lines
+from penstock.cli._output import Output, short_duration
+from penstock.codec import BYTES, JSON, MESSAGEPACK, TEXT, Codec
+from penstock.errors import CodecError, PublishError, UsageError
+from penstock.event import EventType
+
+__all__ = ["Form", "emit_lines"]
+
+_CODECS: Final[Mapping[str, Codec]] = {"json": JSON, "msgpack": MESSAGEPACK, "text": TEXT, "bytes": BYTES}
+_MOST_NAMED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a text becomes an event of one name."""
+
+    name: str
+    declared: EventType | None
+    codec: str | None
+    said: Mapping[str, Any]
+
+    def event(self, text: bytes | None) -> tuple[object, dict[str, Any]]:
+        """The event and what is said beside it. Raises `UsageError`, `CodecError`."""
+        codec = {} if self.codec is None else {"codec": _CODECS[self.codec]}
+        if self.declared is not None and self.codec in (None, "json", "msgpack"):
+            event = self.declared.decode(text, version=self.declared.version, content_type=JSON.content_type)
+            return event, {**self.said, **codec}
+        return self._value(text), {**self.said, **codec, "name": self.name}
+
+    def _value(self, text: bytes | None) -> object:
+        if text is None:
+            return None
+        if self.codec == "bytes":
+            return text
+        return TEXT.decode(text) if self.codec == "text" else JSON.decode(text)
+
+
+@dataclass
+class _Account:
+    """What became of the lines."""
+
+    written: int = 0
+    bad: int = 0
+    unknown: int = 0
+    named: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
+    """The first lines that were not emitted, with the reason."""
+    stopped: str | None = None
+
+    def refuse(self, number: int, reason: str) -> None:
+        self.bad += 1
+        if len(self.named) < _MOST_NAMED:
+            self.named.append({"line": number, "error": reason})
+
+
+async def emit_lines(out: Output, app: App, form: Form, *, skip_bad: bool) -> int:
+    """Emit every line, say what became of them, and answer the exit code."""
+    account, began, done_bytes = _Account(), time.monotonic(), 0
+    total = _size_of_input()
+    with (
+        _accounting_when_interrupted(account),
+        out.progress(f"Emitting {form.name}", total=total, of_bytes=total is not None) as bar,
+    ):
+        async for lines in read_lines(_standard_input(), longest=4 * app.settings.max_body + 4096):
+            await _emit_batch(app, form, lines, account, skip_bad=skip_bad)
+            done_bytes += sum(line.size for line in lines)
+            seconds = max(time.monotonic() - began, 1e-6)
+            bar.to(
+                done_bytes if total is not None else account.written,
+                f"{account.written:,} events, {account.written / seconds:,.0f}/s",
+            )
+            if account.stopped is not None:
+                break
+    seconds = time.monotonic() - began
+    _tell(out, form, account, seconds)
+    if account.stopped is None and not account.bad:
+        return DONE
+    if account.written or account.unknown:
+        return PARTIAL
+    return USAGE if account.bad else REFUSED
+
+
+@contextlib.contextmanager
+def _accounting_when_interrupted(account: _Account) -> Iterator[None]:
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise Refusal(
+            f"interrupted; {account.written:,} events were emitted before",
+            code=INTERRUPTED,
+            written=account.written,
+        ) from None
+
+
+async def _emit_batch(app: App, form: Form, lines: list[Line], account: _Account, *, skip_bad: bool) -> None:
+    events: list[object] = []
+    numbers: list[int] = []
+    said: dict[str, Any] = {}
+    for line in lines:
+        try:
+            if line.text is None:
+                raise UsageError("the line is too long for a body")
+            event, said = form.event(line.text)
+        except (UsageError, CodecError) as failure:
+            account.refuse(line.number, str(failure))
+            if not skip_bad:
+                account.stopped = f"line {line.number}: {failure}"
+                break
+        else:
+            events.append(event)
+            numbers.append(line.number)
+    if not events:
+        return
+    try:
+        account.written += len(await app.emit_many(events, **said))
+    except PublishError as failure:
+        _account_for(failure, numbers, account)
+    except (UsageError, CodecError):
+        # Nothing was sent. Decoded, but not to be encoded or published: find out which, one by one.
+        await _emit_singly(app, events, numbers, said, account, skip_bad=skip_bad)
+
+
+async def _emit_singly(
+    app: App,
+    events: list[object],
+    numbers: list[int],
+    said: dict[str, Any],
+    account: _Account,
+    *,
+    skip_bad: bool,
+) -> None:
+    for number, event in zip(numbers, events, strict=True):
+        try:
+            await app.emit(event, **said)
+            account.written += 1
+        except (UsageError, CodecError) as failure:
+            account.refuse(number, str(failure))
+            if not skip_bad:
+                account.stopped = f"line {number}: {failure}"
+                return
+
+
+def _account_for(failure: PublishError, numbers: list[int], account: _Account) -> None:
+    for number, outcome, cause in zip(numbers, failure.outcomes, failure.causes, strict=True):
+        match outcome:
+            case "written":
+                account.written += 1
+            case "unknown":
+                account.unknown += 1
+                if len(account.named) < _MOST_NAMED:
+                    account.named.append(
+                        {"line": number, "error": f"unknown whether it was written: {cause}"}
+                    )
+            case _:
+                account.refuse(number, f"not written: {cause}")
+    account.stopped = str(failure)
+
+
+def _tell(out: Output, form: Form, account: _Account, seconds: float) -> None:
+    rate = account.written / seconds if seconds > 0 else 0.0
+    if out.json:
+        out.document(
+            name=form.name,
+            written=account.written,
+            bad=account.bad,
+            unknown=account.unknown,
+            stopped=account.stopped,
+            problems=account.named,
+            seconds=seconds,
+        )
+        return
+    for each in account.named:
+        out.note(f"line {each['line']}: {each['error']}", style="red")
+    if len(account.named) < account.bad + account.unknown:
+        out.note(f"... and {account.bad + account.unknown - len(account.named):,} more lines")
+    bad = (
+        f", passed over {account.bad:,} bad line{'s' * (account.bad > 1)}"
+        if account.bad and account.stopped is None
+        else ""
+    )
+    stopped = ", then stopped" if account.stopped is not None else ""
+    out.say(
+        f"Emitted {account.written:,} {form.name} in {short_duration(seconds)} ({rate:,.0f}/s){bad}{stopped}"
+    )
+
+
+def _size_of_input() -> int | None:
+    """The bytes that are to come, when standard input is a file."""
+    try:
+        status = os.fstat(sys.stdin.fileno())
+    except (OSError, ValueError):
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _standard_input() -> Source:
+    """Standard input without its buffer, which a thread that is still reading would hold locked at the end."""
+    source: Source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    return source
