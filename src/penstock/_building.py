@@ -13,7 +13,7 @@ from penstock.event import event_type, is_event
 from penstock.listeners._broadcast import BroadcastWorker
 from penstock.listeners._gate import Gate
 from penstock.listeners._worker import GroupWorker
-from penstock.listeners.groups import Group
+from penstock.listeners.groups import Group, Listener
 from penstock.listeners.runner import Worker
 from penstock.position import NEW, Start
 
@@ -42,20 +42,26 @@ class Selection:
 
 
 def load_configured(app: "App", settings: Settings) -> None:
-    """Add to the app what its settings declare: groups with their settings, listeners by ``module:function``."""
+    """Add to the app what its settings declare: groups with their settings, listeners by ``module:function``.
+
+    What is there from an earlier reading stays as it is. Raises `ConfigurationError`.
+    """
     for name in settings.groups:
-        if name not in app.registry.groups or not app.registry.groups[name].listeners:
-            app.registry.group(name, **settings.group_settings(name))
-        else:
-            app.registry.groups[name].configure(**settings.group_settings(name))
+        app.registry.group(name).configure(**settings.group_settings(name))
     for event, listeners in settings.listeners.items():
         for declared in listeners:
             group = app.registry.group(declared.group or app.name)
             handler = load_object(declared.handler, f"listener of {event!r}")
+            if any(_is_from(handler, event, each) for each in group.listeners):
+                continue
             if isinstance(handler, type):
                 group.add_class(handler)
             else:
                 group.on(event)(handler)
+
+
+def _is_from(handler: object, event: str, listener: Listener) -> bool:
+    return listener.owner is handler or (listener.function is handler and event in listener.events)
 
 
 def load_object(where: str, what: str) -> Any:

@@ -5,18 +5,22 @@ Backends are imported here, when a pool needs one: importing penstock loads no d
 
 import asyncio
 import contextlib
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.clock import Clock
 from penstock.config import Settings
 from penstock.errors import UnregisteredGroupError, UnregisteredStreamError
 from penstock.streams.abc import Cap, StreamBroker
-from penstock.telemetry import Observer
+from penstock.telemetry import Observer, guarded
 
 if TYPE_CHECKING:
     from penstock.streams.embedded import ServerUse
+    from penstock.streams.memory import MemoryServer
+    from penstock.streams.publisher import Publisher
 
-__all__ = ["Brokers"]
+__all__ = ["Brokers", "Link", "Links"]
 
 _DEFAULT_POOL = "default"
 
@@ -32,16 +36,23 @@ class Brokers:
         broker: StreamBroker | None = None,
         observer: Observer | None = None,
         clock: Clock | None = None,
+        memory: dict[str, "MemoryServer"] | None = None,
     ) -> None:
         self._settings = settings
         self._client: Any = client
-        self._observer = observer
+        self._observer = guarded(observer)
         self._clock = clock
         self._given = broker
+        self._memory = memory if memory is not None else {}
         self._pools: dict[str, StreamBroker] = {}
-        self._caps: dict[str, Cap | None] = {}
+        self._caps = {
+            name: Cap(declared.max_entries, declared.max_age, declared.remove_needed)
+            for name, declared in settings.stream_settings.items()
+            if declared.max_entries is not None or declared.max_age is not None
+        }
         self._use: ServerUse | None = None
-        self._opening: asyncio.Lock | None = None
+        self._opening = asyncio.Lock()
+        self._preparing = asyncio.Lock()
         self.is_open = False
 
     # -- which server -------------------------------------------------------------------------------------------
@@ -75,17 +86,7 @@ class Brokers:
 
     def cap_for(self, stream: str) -> Cap | None:
         """How large *stream* may grow, if its settings say so."""
-        if stream not in self._caps:
-            declared = self._settings.stream_settings.get(stream)
-            capped = declared is not None and (
-                declared.max_entries is not None or declared.max_age is not None
-            )
-            self._caps[stream] = (
-                Cap(declared.max_entries, declared.max_age, declared.remove_needed)
-                if declared is not None and capped
-                else None
-            )
-        return self._caps[stream]
+        return self._caps.get(stream)
 
     @property
     def pools(self) -> dict[str, StreamBroker]:
@@ -98,8 +99,6 @@ class Brokers:
         """Connect to every pool. Idempotent. Raises `BrokerUnavailableError`, `BrokerRefusedError`."""
         if self.is_open:
             return
-        if self._opening is None:
-            self._opening = asyncio.Lock()
         async with self._opening:
             if self.is_open:
                 return
@@ -110,13 +109,14 @@ class Brokers:
 
     async def prepare(self) -> None:
         """Make the brokers without connecting; starts the embedded server if it is to be used."""
-        if self._pools:
-            return
-        pools = {_DEFAULT_POOL: await self._default_pool()}
-        for name, pool in self._settings.pools.items():
-            namespace = pool.namespace if pool.namespace is not None else self._settings.namespace
-            pools[name] = self._given or self._make(pool.url, namespace)
-        self._pools = pools
+        async with self._preparing:
+            if self._pools:
+                return
+            pools = {_DEFAULT_POOL: await self._default_pool()}
+            for name, pool in self._settings.pools.items():
+                namespace = pool.namespace if pool.namespace is not None else self._settings.namespace
+                pools[name] = self._given or self._make(name, pool.url, namespace)
+            self._pools = pools
 
     async def close(self) -> None:
         """Disconnect from every pool, and give the embedded server up."""
@@ -129,6 +129,12 @@ class Brokers:
         if use is not None:
             await asyncio.to_thread(use.release)
 
+    def abandon(self) -> None:
+        """Leave connections whose event loop is closed as they are, and give the embedded server up."""
+        use, self._use = self._use, None
+        if use is not None:
+            use.release()
+
     async def _default_pool(self) -> StreamBroker:
         settings = self._settings
         if self._given is not None:
@@ -138,17 +144,18 @@ class Brokers:
 
             return ValkeyBroker(client=self._client, namespace=settings.namespace, observer=self._observer)
         if settings.streams is not None:
-            return self._make(settings.streams, settings.namespace)
+            return self._make(_DEFAULT_POOL, settings.streams, settings.namespace)
         from penstock.streams.embedded import use_server
 
         self._use = await asyncio.to_thread(use_server, settings.data_folder, durability=settings.durability)
-        return self._make(self._use.url, settings.namespace)
+        return self._make(_DEFAULT_POOL, self._use.url, settings.namespace)
 
-    def _make(self, url: str, namespace: str) -> StreamBroker:
+    def _make(self, pool: str, url: str, namespace: str) -> StreamBroker:
         if url == "memory://":
-            from penstock.streams.memory import MemoryBroker
+            from penstock.streams.memory import MemoryBroker, MemoryServer
 
-            return MemoryBroker(clock=self._clock, namespace=namespace)
+            server = self._memory.setdefault(pool, MemoryServer(self._clock))
+            return MemoryBroker(namespace=namespace, server=server)
         from penstock.streams.valkey import ValkeyBroker
 
         return ValkeyBroker(url, namespace=namespace, observer=self._observer)
@@ -160,3 +167,52 @@ class Brokers:
     async def __aexit__(self, *_: object) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(self.close())
+
+
+@dataclass(slots=True)
+class Link:
+    """An app's way to its servers from one event loop."""
+
+    brokers: Brokers
+    pid: int
+    publisher: "Publisher | None" = None
+
+
+class Links:
+    """One `Link` for each event loop that an app is used from: connections belong to the loop that made them.
+
+    A script that calls ``asyncio.run`` twice, ``app.sync`` beside a loop of one's own, and a child that was forked each
+    have their own.
+    """
+
+    def __init__(self) -> None:
+        self._by_loop: dict[asyncio.AbstractEventLoop, Link] = {}
+
+    def here(self) -> Link | None:
+        """The link of the running loop, if it has one."""
+        return self._by_loop.get(asyncio.get_running_loop())
+
+    def make(self, brokers: Brokers) -> Link:
+        """Link the running loop to *brokers*."""
+        link = self._by_loop[asyncio.get_running_loop()] = Link(brokers, os.getpid())
+        return link
+
+    def take(self) -> Link | None:
+        """Take the link of the running loop out, if it has one."""
+        return self._by_loop.pop(asyncio.get_running_loop(), None)
+
+    def forget_dead(self) -> bool:
+        """Drop what belongs to closed loops and to the process that we were forked from; whether there was any."""
+        dead = {
+            loop: link
+            for loop, link in list(self._by_loop.items())
+            if loop.is_closed() or link.pid != os.getpid()
+        }
+        for loop, link in dead.items():
+            del self._by_loop[loop]
+            if link.pid == os.getpid():
+                link.brokers.abandon()
+        return bool(dead)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_loop)

@@ -5,6 +5,7 @@ Declaring connects to nothing. ``async with app``, the first emit or read, and `
 
 import contextlib
 import functools
+import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from penstock._building import Selection, build_workers, load_configured
-from penstock._wiring import Brokers
+from penstock._wiring import Brokers, Link, Links
 from penstock.clock import Clock, SystemClock, parse_duration
 from penstock.codec import Codec
 from penstock.config import Settings, load_settings
@@ -77,8 +78,8 @@ class App(Router):
             self._client = streams
         self._broker = broker
         self._settings: Settings | None = None
-        self._brokers: Brokers | None = None
-        self._publisher: Publisher | None = None
+        self._links = Links()
+        self._memory: dict[str, Any] = {}
 
     # -- settings -----------------------------------------------------------------------------------------------
 
@@ -86,13 +87,14 @@ class App(Router):
     def settings(self) -> Settings:
         """The settings in force, read when first asked for. Raises `InvalidSettingsError` with everything wrong."""
         if self._settings is None:
-            self._settings = load_settings(
+            settings = load_settings(
                 code=self._code,
                 overrides=self._overrides,
                 source=self.name,
                 groups=self.registry.groups,
             )
-            load_configured(self, self._settings)
+            load_configured(self, settings)
+            self._settings = settings
         return self._settings
 
     @classmethod
@@ -109,7 +111,7 @@ class App(Router):
 
     def configure(self, *, file: Path | None = None, **overrides: object) -> None:
         """Give settings that go before all others (the command line's). Only before the first connection."""
-        if self._brokers is not None:
+        if self._links:
             raise ConfigurationError(f"app {self.name!r} is connected; configure it before it is used")
         if file is not None:
             overrides["config"] = str(file)
@@ -128,7 +130,8 @@ class App(Router):
         """Say how a dependency is made: ``app.provide(Gateway, make_gateway)``, or as a decorator of the factory.
 
         The factory is a function, coroutine function or (async) generator function; its own parameters are filled the
-        same way. *shared*: one for the life of the app, else one per message, cleaned up after it.
+        same way. *shared*: one for the life of the app, else one per message, cleaned up after it. What raises while it
+        is cleaned up after a message (a commit, say) has the listener fail; it cannot make a failing listener succeed.
         """
 
         def declare(factory: Factory) -> Factory:
@@ -148,15 +151,20 @@ class App(Router):
     # -- life ---------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Connect. Idempotent. Raises `ConfigurationError`, `BrokerUnavailableError`, `BrokerRefusedError`."""
+        """Connect. Idempotent. Raises `ConfigurationError`, `BrokerUnavailableError`, `BrokerRefusedError`.
+
+        Each event loop has connections of its own: what is opened in one is closed in the same.
+        """
         await (await self._prepared()).open()
 
     async def close(self) -> None:
-        """Disconnect and clean up shared dependencies. Idempotent; the app can be used again."""
-        brokers, self._brokers, self._publisher = self._brokers, None, None
-        await self.dependencies.close()
-        if brokers is not None:
-            await brokers.close()
+        """Disconnect this event loop; after the last one, clean up what is shared. Idempotent; may be opened again."""
+        self._forget_dead_loops()
+        link = self._links.take()
+        if not self._links:
+            await self.dependencies.close()
+        if link is not None:
+            await link.brokers.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -186,42 +194,56 @@ class App(Router):
             self._broker, self._client, self.clock = former
 
     async def _prepared(self) -> Brokers:
-        if self._brokers is None:
-            self._brokers = Brokers(
+        link = self._link()
+        await link.brokers.prepare()
+        return link.brokers
+
+    def _link(self) -> Link:
+        link = self._links.here()
+        if link is not None and link.pid == os.getpid():
+            return link
+        self._forget_dead_loops()
+        return self._links.make(
+            Brokers(
                 self.settings,
                 client=self._client,
                 broker=self._broker,
                 observer=self.observer,
                 clock=self.clock,
+                memory=self._memory,
             )
-        await self._brokers.prepare()
-        return self._brokers
+        )
+
+    def _forget_dead_loops(self) -> None:
+        if self._links.forget_dead() and not self._links:
+            self.dependencies.forget()
+
+    async def _opened(self) -> Brokers:
+        brokers = await self._prepared()
+        await brokers.open()
+        return brokers
 
     async def brokers(self) -> Mapping[str, StreamBroker]:
         """The servers by the names of their pools, connected: the level below, for tools."""
-        await self.open()
-        assert self._brokers is not None
-        return self._brokers.pools
+        return (await self._opened()).pools
 
     async def broker_for(self, stream: str) -> StreamBroker:
         """The server that keeps *stream*, connected. Raises `UnregisteredStreamError` in strict mode."""
-        await self.open()
-        assert self._brokers is not None
-        return self._brokers.broker_for(stream)
+        return (await self._opened()).broker_for(stream)
 
     async def _publishing(self) -> Publisher:
-        await self.open()
-        if self._publisher is None:
-            assert self._brokers is not None
-            self._publisher = Publisher(
-                broker_for=self._brokers.broker_for,
+        brokers = await self._opened()
+        link = self._link()
+        if link.publisher is None:
+            link.publisher = Publisher(
+                broker_for=brokers.broker_for,
                 source=self.settings.source or self.name,
                 max_body=self.settings.max_body,
-                cap_for=self._brokers.cap_for,
+                cap_for=brokers.cap_for,
                 observer=self.observer,
                 time_us=self.clock.time_us,
             )
-        return self._publisher
+        return link.publisher
 
     # -- emitting -----------------------------------------------------------------------------------------------
 
@@ -254,7 +276,8 @@ class App(Router):
             BrokerUnavailableError: Nothing was written.
             PublishError: The connection broke after sending: the event may be there.
         """
-        publisher = self._publisher
+        link = self._links.here()
+        publisher = link.publisher if link is not None else None
         if publisher is None:
             publisher = await self._publishing()
         return await publisher.publish(
@@ -311,7 +334,7 @@ class App(Router):
             raise ConfigurationError(
                 f"{', '.join(streams)} are in different pools; their ids cannot be compared, so use a reader for each"
             )
-        [broker] = brokers.values() or (await self.brokers()).values()
+        [broker] = brokers.values() or [(await self.brokers())["default"]]
         place = parse_start(start) if isinstance(start, str) else start
         return StreamReader(broker, streams, start=place, cursor=cursor, count=count)
 
@@ -346,7 +369,8 @@ class App(Router):
         """Work all groups and broadcast listeners until cancelled, or until idle if asked to.
 
         *only* names groups (``"billing"`` or ``"group:billing"``). *attempts*: how often to start again after an error
-        that is no handler's; ``None`` for ever. Cancelling stops at once; `Runner.stop` drains.
+        that is no handler's; ``None`` for ever. Cancelling (Ctrl-C) cancels the handlers and gives back what they had;
+        `Runner.stop` drains.
 
         Raises:
             ConfigurationError: A declaration or setting is wrong; nothing was started.

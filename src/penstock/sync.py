@@ -1,6 +1,7 @@
 """The app without asyncio: every coroutine mirrored on an event loop that runs in a thread of its own."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine, Iterable, Iterator
 from datetime import timedelta
@@ -22,6 +23,9 @@ __all__ = ["SyncApp", "SyncReader"]
 T = TypeVar("T")
 
 
+_WIND_UP_SECONDS = 30.0
+
+
 class _LoopThread:
     """An event loop in a daemon thread, started when first used; a forked child starts one of its own."""
 
@@ -29,19 +33,42 @@ class _LoopThread:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there and wait for it. Raises what it raises."""
+        """Run a coroutine there and wait for it. Raises what it raises.
+
+        Interrupted (Ctrl-C), it cancels the coroutine and lets it wind up.
+        """
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run_coroutine_threadsafe(work, self._started()).result()
-        work.close()
-        raise UsageError(
-            "app.sync would block this event loop; in a coroutine use the app itself: await app.emit(...)"
-        )
+            pass
+        else:
+            work.close()
+            raise UsageError(
+                "app.sync would block this event loop; in a coroutine use the app itself: await app.emit(...)"
+            )
+        ended = threading.Event()
+
+        async def watched() -> T:
+            try:
+                return await work
+            finally:
+                ended.set()
+
+        running = asyncio.run_coroutine_threadsafe(watched(), self._started())
+        try:
+            return running.result()
+        except BaseException:
+            if running.cancel():
+                ended.wait(_WIND_UP_SECONDS)
+            raise
 
     def _started(self) -> asyncio.AbstractEventLoop:
+        if self._pid != os.getpid():
+            # Forked: the thread stayed with the parent, and it may have held the lock.
+            self._lock, self._loop, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
             if self._loop is None:
                 loop = self._loop = asyncio.new_event_loop()

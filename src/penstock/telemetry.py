@@ -4,11 +4,13 @@ Hooks are called per batch wherever there is one, never awaited, and must not ra
 the work goes on. Nothing is logged per message.
 """
 
+import functools
 import logging
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["LOGGER", "Observer"]
+__all__ = ["LOGGER", "Observer", "guarded"]
 
 LOGGER: Final = logging.getLogger("penstock")
 """The one logger (children carry the part's name); penstock never configures logging."""
@@ -40,3 +42,34 @@ class Observer:
 
     def reconnected(self, what: str) -> None:
         """The server is back."""
+
+
+class _Guarded(Observer):
+    """Passes every hook on to an observer, and keeps what that raises to itself."""
+
+    def __init__(self, observer: Observer) -> None:
+        for hook in _HOOKS:
+            setattr(self, hook, self._keeping(hook, getattr(observer, hook)))
+        self._told: set[str] = set()
+
+    def _keeping(self, hook: str, call: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(call)
+        def pass_on(*facts: Any, **named: Any) -> None:
+            try:
+                call(*facts, **named)
+            except Exception:
+                if hook not in self._told:
+                    self._told.add(hook)
+                    LOGGER.exception(
+                        "the observer's %s() raised; the work goes on, and this is said once", hook
+                    )
+
+        return pass_on
+
+
+_HOOKS: Final = tuple(name for name in vars(Observer) if not name.startswith("_"))
+
+
+def guarded(observer: Observer | None) -> Observer | None:
+    """An observer that tells *observer* everything and never raises; ``None`` for none."""
+    return observer if observer is None or isinstance(observer, _Guarded) else _Guarded(observer)

@@ -9,7 +9,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,15 +182,11 @@ class Project:
         return running
 
     def close(self) -> None:
-        """End what still runs."""
+        """End what still runs. Workers of a supervisor notice that it is gone, and end by themselves."""
         for running in self.started:
             if running.process.poll() is None:
                 running.process.kill()
                 running.process.wait()
-        for pid in self.workers():
-            with suppress(ProcessLookupError):
-                if pid != os.getpid():
-                    os.kill(pid, 9)
 
 
 @pytest.fixture(scope="session")

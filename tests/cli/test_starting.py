@@ -117,3 +117,31 @@ def test_a_server_that_may_evict_is_refused_unless_forced(bare: Project) -> None
         assert bare("listen", "--all", "--group", "mail", "--once", "--force").code == 0
     finally:
         assert bare("server", "stop", "--yes").code == 0
+
+
+@pytest.mark.covers("CONF-7")
+def test_a_server_that_comes_later_is_waited_for(bare: Project) -> None:
+    """A worker that starts before its server goes on trying, and works as soon as the server is there."""
+    bare.write("app.py", SHOP)
+    url = bare("server", "start", "--json").document["url"]
+    assert bare("server", "stop", "--yes").code == 0
+    running = bare.start("run", PENSTOCK_STREAMS=url)
+    running.wait_for("trying again in")
+    assert running.process.poll() is None
+    try:
+        assert bare("server", "start").code == 0
+        running.wait_for("working group billing")
+        running.process.terminate()
+        assert running.end().code == 0
+    finally:
+        assert bare("server", "stop", "--yes").code == 0
+
+
+@pytest.mark.covers("CONF-7")
+def test_a_server_is_waited_for_as_often_as_the_settings_say(bare: Project) -> None:
+    """Then the error says what cannot be reached, with exit code 1."""
+    bare.write("app.py", SHOP)
+    ending = bare.start("run", PENSTOCK_STREAMS="redis://127.0.0.1:1", PENSTOCK_RECONNECT_ATTEMPTS="2").end()
+    assert ending.code == 1
+    assert ending.err.count("trying again in") == 2
+    assert "Error: the server at 127.0.0.1:1 cannot be reached" in ending.err

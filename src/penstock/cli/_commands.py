@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from penstock.cli._cli import Cli, Options, run_coroutine
-from penstock.cli._errors import DONE, INTERRUPTED, Refusal
+from penstock.cli._errors import DONE, INTERRUPTED, Refusal, WrongUsage
+from penstock.cli._near import nearest
 from penstock.cli._output import Output
 
 __all__ = ["Noun", "global_parameters", "options_from"]
@@ -76,6 +77,23 @@ def options_from(given: dict[str, Any]) -> Options:
     return Options(**{name: given.pop(_PREFIX + name) for name in _GLOBAL})
 
 
+class _Group(TyperGroup):
+    """A group of commands that answers a wrong name with the nearest."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is named first. Raises `WrongUsage`."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            # Hidden names of other systems have a colon in them.
+            known = [each for each in self.list_commands(ctx) if ":" not in each]
+            raise WrongUsage(
+                f"no such command {name!r}",
+                remedy=f"`{ctx.command_path} --help` shows which there are",
+                did_you_mean=nearest(name, known),
+            )
+        return super().resolve_command(ctx, args)
+
+
 class Noun:
     """What the commands of one kind are about: ``penstock streams list``. The nameless one has the bare verbs."""
 
@@ -84,7 +102,7 @@ class Noun:
         self.typer = typer.Typer(
             name=name or None,
             help=about,
-            cls=TyperGroup,
+            cls=_Group,
             no_args_is_help=True,
             pretty_exceptions_enable=False,
             add_completion=not name,

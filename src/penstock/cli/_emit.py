@@ -1,14 +1,15 @@
 """``penstock emit``: one event from the command line, or as many as lines come in."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from penstock.app import App
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
-from penstock.cli._emitting import Form, emit_lines
+from penstock.cli._emitting import CODECS, Form, emit_lines
 from penstock.cli._errors import DONE, WrongUsage
+from penstock.cli._near import one_of
 from penstock.errors import CodecError
 from penstock.operations import declared_event
 from penstock.position import EntryId
@@ -52,9 +53,11 @@ async def emit(
         str | None, typer.Option("--kind", metavar="KIND", help="event, command, or a word of yours.")
     ] = None,
     codec: Annotated[
-        Literal["json", "msgpack", "text", "bytes"] | None,
+        str | None,
         typer.Option(
-            "--codec", help="How the body is written.  [default: what the event's class says, or json]"
+            "--codec",
+            metavar="CODEC",
+            help="json, msgpack, text or bytes.  [default: what the event's class says, or json]",
         ),
     ] = None,
     skip_bad: Annotated[
@@ -74,7 +77,7 @@ async def emit(
     form = Form(
         name=name,
         declared=declared_event(app, name),
-        codec=codec,
+        codec=one_of("--codec", codec, list(CODECS)),
         said={
             "stream": stream,
             "key": key,

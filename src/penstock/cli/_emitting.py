@@ -18,9 +18,10 @@ from penstock.codec import BYTES, JSON, MESSAGEPACK, TEXT, Codec
 from penstock.errors import CodecError, PublishError, UsageError
 from penstock.event import EventType
 
-__all__ = ["Form", "emit_lines"]
+__all__ = ["CODECS", "Form", "emit_lines"]
 
-_CODECS: Final[Mapping[str, Codec]] = {"json": JSON, "msgpack": MESSAGEPACK, "text": TEXT, "bytes": BYTES}
+CODECS: Final[Mapping[str, Codec]] = {"json": JSON, "msgpack": MESSAGEPACK, "text": TEXT, "bytes": BYTES}
+"""What a codec is called on the command line."""
 _MOST_NAMED: Final = 20
 
 
@@ -35,7 +36,7 @@ class Form:
 
     def event(self, text: bytes | None) -> tuple[object, dict[str, Any]]:
         """The event and what is said beside it. Raises `UsageError`, `CodecError`."""
-        codec = {} if self.codec is None else {"codec": _CODECS[self.codec]}
+        codec = {} if self.codec is None else {"codec": CODECS[self.codec]}
         if self.declared is not None and self.codec in (None, "json", "msgpack"):
             event = self.declared.decode(text, version=self.declared.version, content_type=JSON.content_type)
             return event, {**self.said, **codec}

@@ -160,11 +160,7 @@ def _explain_typer(error: BaseException) -> ErrorReport:
     format_message = getattr(error, "format_message", None)
     if format_message is not None:
         message = str(format_message())
-    proposal = re.search(r"\s*(\(Possible options: .*\)|Did you mean .*)$", message)
-    if proposal is not None:
-        message = message[: proposal.start()]
-        named: list[str] = re.findall(r"'([^']+)'", proposal[0])
-        possible = possible or [name for name in named if ":" not in name]  # hidden aliases have colons
+    message = re.sub(r"\s*(\(Possible options: .*\)|Did you mean .*)$", "", message)
     context: Any = getattr(error, "ctx", None)
     remedy = f"`{context.command_path} --help` shows how it is written" if context is not None else None
     return ErrorReport("UsageError", message.strip().rstrip("."), USAGE, remedy, tuple(possible))

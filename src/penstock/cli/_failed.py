@@ -18,7 +18,7 @@ from penstock.cli._failed_shown import (
     show_result,
     summary,
 )
-from penstock.cli._near import suggesting
+from penstock.cli._near import one_of, suggesting
 from penstock.cli._output import Output
 from penstock.operations import (
     FailedWhich,
@@ -52,9 +52,10 @@ _DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be don
 
 
 _State = Annotated[
-    Literal["retrying", "failed"] | None,
-    typer.Option("--state", help="retrying: runs again when due; failed: given up."),
+    str | None,
+    typer.Option("--state", metavar="STATE", help="retrying: runs again when due; failed: given up."),
 ]
+_STATES: Final[tuple[Literal["retrying", "failed"], ...]] = ("retrying", "failed")
 
 
 @NOUN.verb("list", aliases=("failed:list", "streamer:failed:list"))
@@ -81,7 +82,7 @@ async def list_failed(
         stream=stream,
         group=group,
         listener=receiver,
-        state=state,
+        state=one_of("--state", state, _STATES),
         error=error,
         since=None if since is None else _time(since),
     )

@@ -112,15 +112,16 @@ async def listen(
     app = cli.find_app()
     cli.logs(app, shows_failures=app is not None and not quiet)
     listening = app or App.of_settings(cli.settings())
-    async with listening:
+    try:
         make = _app_work if app is not None else _showing_work
         work = await make(cli.out, listening, wanted)
         groups = await work.prepare()
-        if group is not None and not force:
-            await refuse_eviction(listening)
+        await refuse_eviction(work, force=force or group is None)
         streams = list(dict.fromkeys(stream for several in groups.values() for stream in several))
-        cli.out.note(f"Listening to {', '.join(streams)}" + (f" as group {group}" if group else ""))
-        return await work_until_signalled(work)
+        text = f"Listening to {', '.join(streams)}" + (f" as group {group}" if group else "")
+        return await work_until_signalled(work, say=lambda: cli.out.note(text))
+    finally:
+        await listening.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,36 @@
 """Names that were meant: an unknown stream or group is answered with the nearest there is."""
 
 import difflib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
-from penstock.cli._errors import Refusal
+from penstock.cli._errors import Refusal, WrongUsage
 from penstock.errors import UnknownGroupError, UnknownStreamError
 from penstock.operations import Operations
 
-__all__ = ["nearest", "suggesting"]
+__all__ = ["nearest", "one_of", "suggesting"]
+
+C = TypeVar("C", bound=str)
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Up to three of *known* that look like *name*."""
     return difflib.get_close_matches(name, sorted(set(known)), n=3)
+
+
+def one_of(option: str, value: str | None, choices: Sequence[C]) -> C | None:
+    """What an option says, which is one of *choices*. Raises `WrongUsage`."""
+    if value is None:
+        return None
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise WrongUsage(
+        f"{option} is {value!r}",
+        remedy=f"choose one of {', '.join(choices)}",
+        did_you_mean=nearest(value, choices),
+    )
 
 
 @asynccontextmanager

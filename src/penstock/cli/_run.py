@@ -1,5 +1,6 @@
 """``penstock run``: the app at work."""
 
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -75,6 +76,10 @@ async def run(
     cli = cli.with_app(app)
     if processes == 1 and not reload:
         return await _run_here(cli, only or [], until_idle=until_idle, idle_exit=wait, force=force)
+    if sys.platform == "win32":
+        raise Refusal(
+            "--processes and --reload need signals, which Windows does not have", remedy="leave them out"
+        )
     settings = cli.settings()
     cli.logs()
     arguments = [
@@ -89,10 +94,12 @@ async def run(
         folders = [Path.cwd(), *([settings.file.parent] if settings.file is not None else [])]
         return await Supervisor(arguments, count=processes, watch=Watch(folders)).run()
     loaded = cli.app()
-    async with loaded:
+    try:
         # What no worker could start with is found here, once, and not by every worker for ever.
         await _prepared(loaded, only or [], force=force)
         return await Supervisor(arguments, count=processes).run()
+    finally:
+        await loaded.close()
 
 
 async def _run_here(
@@ -100,9 +107,11 @@ async def _run_here(
 ) -> int:
     app = cli.app()
     cli.logs(app)
-    async with app:
+    try:
         work, groups = await _prepared(app, only, force=force, until_idle=until_idle, idle_exit=idle_exit)
         return await work_app(cli, app, work, groups)
+    finally:
+        await app.close()
 
 
 async def _prepared(
@@ -116,19 +125,21 @@ async def _prepared(
     _ = app.settings  # they may declare groups
     work = Work(app, only=_groups(app, only), until_idle=until_idle, idle_exit=idle_exit)
     groups = await work.prepare()
-    if not force:
-        await refuse_eviction(app)
+    await refuse_eviction(work, force=force)
     return work, groups
 
 
 async def work_app(cli: Cli, app: App, work: Work, groups: Mapping[str, tuple[str, ...]]) -> int:
     """Work until the end or a signal, and say so."""
-    if cli.out.json:
-        cli.out.line(event="started", app=app.name, groups=groups)
-    for group, streams in groups.items():
-        LOGGER.info("%s: working %s over %s", app.name, _shown(group), ", ".join(streams))
+
+    def say() -> None:
+        if cli.out.json:
+            cli.out.line(event="started", app=app.name, groups=groups)
+        for group, streams in groups.items():
+            LOGGER.info("%s: working %s over %s", app.name, _shown(group), ", ".join(streams))
+
     try:
-        return await work_until_signalled(work)
+        return await work_until_signalled(work, say=say)
     finally:
         counts = work.counts
         if cli.out.json:
@@ -143,9 +154,10 @@ async def work_app(cli: Cli, app: App, work: Work, groups: Mapping[str, tuple[st
         )
 
 
-async def refuse_eviction(app: App) -> None:
-    """Raises `Refusal` where a server may delete streams by itself."""
-    problems = await Operations(app).eviction_problems()
+async def refuse_eviction(work: Work, *, force: bool) -> None:
+    """Wait for the servers. Raises `Refusal` where one may delete streams by itself, unless forced."""
+    await work.wait_for_servers()
+    problems = [] if force else await Operations(work.app).eviction_problems()
     if problems:
         raise Refusal("; ".join(problems), remedy="set it to noeviction, or say --force")
 

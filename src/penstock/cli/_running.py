@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from penstock.cli._errors import DONE, INTERRUPTED
@@ -40,11 +40,12 @@ class _Stopping:
             self._task.cancel()
 
 
-async def work_until_signalled(work: Work) -> int:
-    """Run *work* to its end; the exit code. Raises what its run raises."""
+async def work_until_signalled(work: Work, *, say: Callable[[], None]) -> int:
+    """Run *work* to its end; the exit code. *say* tells that it begins, once signals are heard. Raises as its run."""
     task = asyncio.create_task(work.run(), name="work")
     stopping = _Stopping(work, task)
     with _listening(stopping):
+        say()
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:

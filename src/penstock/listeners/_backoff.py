@@ -1,13 +1,17 @@
 """Waiting for a server that is away: longer each time, never in step with others."""
 
+import asyncio
 import random
+from collections.abc import Coroutine
 from datetime import timedelta
+from typing import Any
 
 from penstock.clock import Clock
 from penstock.errors import TransientError
+from penstock.lifecycle import Lifecycle
 from penstock.telemetry import LOGGER, Observer
 
-__all__ = ["Backoff"]
+__all__ = ["Backoff", "unless_quiet"]
 
 _SHORTEST = 0.1
 _LONGEST = 15.0
@@ -50,3 +54,15 @@ class Backoff:
             if self._observer is not None:
                 self._observer.reconnected(self._what)
             self.failures = 0
+
+
+async def unless_quiet(life: Lifecycle, waiting: Coroutine[Any, Any, None]) -> None:
+    """Wait for *waiting*, but no longer than until *life* is quiet. Raises what *waiting* raises."""
+    wait, quiet = asyncio.create_task(waiting), asyncio.create_task(life.wait_quiet())
+    try:
+        await asyncio.wait({wait, quiet}, return_when=asyncio.FIRST_COMPLETED)
+        if wait.done():
+            wait.result()
+    finally:
+        wait.cancel()
+        quiet.cancel()

@@ -6,32 +6,33 @@ goes on. With a cursor the place survives a restart.
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from penstock.clock import Clock, SystemClock
 from penstock.errors import ConfigurationError, TransientError, UndecodableEntryError
-from penstock.lifecycle import Lifecycle, State
-from penstock.listeners._backoff import Backoff
+from penstock.lifecycle import State
+from penstock.listeners._backoff import Backoff, unless_quiet
 from penstock.listeners._handling import Failed, Handling, Kept, Route, failure_of
+from penstock.listeners._life import Runs
 from penstock.listeners._session import Counts
 from penstock.listeners._settling import log_failure
 from penstock.listeners.calls import Dependencies
 from penstock.listeners.groups import Group, Middleware
 from penstock.message import Message
 from penstock.position import NEW, Start
-from penstock.streams.abc import StreamBroker
+from penstock.streams.abc import RawId, StreamBroker
 from penstock.streams.layouts import NATIVE, Layout
 from penstock.streams.reader import StreamReader
-from penstock.telemetry import Observer
+from penstock.telemetry import Observer, guarded
 
 __all__ = ["BroadcastWorker"]
 
 _BLOCK = timedelta(seconds=1)
 
 
-class BroadcastWorker:
+class BroadcastWorker(Runs):
     """Runs listeners over every event of their streams. The options are those of `GroupWorker`."""
 
     def __init__(
@@ -51,8 +52,12 @@ class BroadcastWorker:
         idle_exit: timedelta | None = None,
         reconnect_attempts: int | None = None,
     ) -> None:
+        super().__init__(
+            "broadcast listeners",
+            Handling(group, dependencies or Dependencies(), middleware=middleware),
+            threads=group.settings.concurrency,
+        )
         self.group = group
-        self.life = Lifecycle("broadcast listeners")
         self.counts = Counts()
         self.paused_by: BaseException | None = None
         self.consumer: str | None = None
@@ -60,12 +65,6 @@ class BroadcastWorker:
         if not self.streams:
             raise ConfigurationError("there is nothing to listen to; name an event")
         self._broker = broker
-        self._handling = Handling(
-            group,
-            dependencies or Dependencies(),
-            middleware=middleware,
-            executor=ThreadPoolExecutor(group.settings.concurrency, thread_name_prefix="penstock-broadcast"),
-        )
         self._reader = StreamReader(
             broker,
             self.streams,
@@ -74,48 +73,48 @@ class BroadcastWorker:
             layout=layout,
             on_undecodable=self._tell_undecodable,
         )
+        self._left: deque[Message] = deque()
+        """What was read and not handled yet; a stop leaves it to the next run."""
+        self._done: dict[str, RawId] = {}
+        """The last message handled of each stream."""
         self._clock = clock or SystemClock()
-        self._observer = observer
+        self._observer = guarded(observer)
         self._until_idle = until_idle
         self._idle_exit = idle_exit
         self._reconnect_attempts = reconnect_attempts
 
     async def run(self) -> None:
-        """Read and handle, in order, until `stop`. Raises as `GroupWorker.run`."""
-        self.life.move(State.STARTING)
+        """Read and handle, in order, until `stop`, which lets the present message end. Raises as `GroupWorker.run`."""
+        await super().run()
+
+    async def _run(self) -> None:
         backoff = Backoff(
             "listening", self._clock, attempts=self._reconnect_attempts, observer=self._observer
         )
         self.counts.last_progress = self._clock.monotonic()
-        try:
-            while not self.life.is_quiet:
-                try:
-                    await self._broker.open()
-                    await self._reader.prepare()
-                    if self.life.state is State.STARTING:
-                        self.life.move(State.READY)
-                    messages = await self._read()
-                except TransientError as failure:
-                    self.paused_by = failure
-                    await backoff.wait(failure)
-                    continue
-                self.paused_by = None
-                backoff.succeeded()
-                for message in messages:
-                    if self.life.is_quiet:
-                        break
-                    await self._handle(message)
-                if not messages and self._is_over():
-                    break
-        except BaseException:
-            self.life.move(State.FAILED)
-            raise
-        self.life.move(State.STOPPED)
-
-    def stop(self) -> None:
-        """End after the message that is being handled."""
-        if not self.life.is_quiet:
-            self.life.move(State.QUIET)
+        while not self.life.is_quiet:
+            try:
+                await self._broker.open()
+                await self._reader.prepare()
+                if self.life.state is State.STARTING:
+                    self.life.move(State.READY)
+                if not self._left:
+                    self._left.extend(await self._read())
+            except TransientError as failure:
+                self.paused_by = failure
+                await unless_quiet(self.life, backoff.wait(failure))
+                continue
+            self.paused_by = None
+            backoff.succeeded()
+            if not self._left and self._is_over():
+                break
+            while self._left and not self.life.is_quiet:
+                message = self._left[0]
+                await self._handle(message)
+                self._left.popleft()
+                self._done[message.stream] = message.raw_entry_id
+        with contextlib.suppress(TransientError):
+            await self._reader.save(self._done)
 
     async def _read(self) -> list[Message]:
         if self._until_idle:

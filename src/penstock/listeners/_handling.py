@@ -157,10 +157,11 @@ class Handling:
         executor: Executor | None = None,
     ) -> None:
         self.routes = Routes(group, dependencies, wrapped=bool(middleware))
-        self._group = group
+        self.group = group
+        self.executor = executor
+        """Where synchronous handlers run; without one, on the event loop's own threads."""
         self._dependencies = dependencies
         self._middleware = tuple(middleware)
-        self._executor = executor
 
     async def handle(
         self, message: Message, routes: Sequence[Route], acknowledge: Callable[[Message], Any]
@@ -237,12 +238,12 @@ class Handling:
 
         async def run() -> None:
             async with asyncio.timeout(listener.timeout.total_seconds() if listener.timeout else None):
-                await route.plan.call(self._dependencies, self._executor, bodies, deliveries)
+                await route.plan.call(self._dependencies, self.executor, bodies, deliveries)
 
         if not self._middleware:
             await run()
             return
-        call = Call(listener, self._group.name, tuple(delivery.message for delivery in deliveries))
+        call = Call(listener, self.group.name, tuple(delivery.message for delivery in deliveries))
         proceed = run
         for wrap in reversed(self._middleware):
             proceed = _wrapped(wrap, call, proceed)
@@ -271,7 +272,7 @@ class Handling:
                     failures.append(failure_of(route.listener.name, failure, after))
         if keep is not None:
             return keep
-        if self._group.settings.on_failure == "leave_pending":
+        if self.group.settings.on_failure == "leave_pending":
             return Kept(release=False)
         return Failed(tuple(failures), tuple(failure for _, failure in errors))
 

@@ -9,6 +9,7 @@ from penstock.listeners._backoff import Backoff
 from penstock.listeners._lanes import Lanes
 from penstock.listeners._session import Session
 from penstock.listeners._settling import Settling
+from penstock.position import EntryId
 from penstock.streams.abc import RawEntry
 
 __all__ = ["Appetite", "Intake"]
@@ -68,7 +69,10 @@ class Appetite:
 class Intake:
     """Reads for one consumer."""
 
-    def __init__(self, session: Session, settling: Settling, lanes: Lanes) -> None:
+    def __init__(
+        self, session: Session, settling: Settling, lanes: Lanes, *, reclaim: timedelta | None = None
+    ) -> None:
+        self._reclaim = reclaim
         self._session = session
         self._settling = settling
         self._lanes = lanes
@@ -79,6 +83,10 @@ class Intake:
         )
         self.suspects: deque[tuple[str, RawEntry]] = deque()
         """Entries delivered more than once, to be handled alone."""
+        self.handling = 0
+        """How many of them are being handled: one alone, and those that took so long that others came in."""
+        self._turn = asyncio.Lock()
+        self._is_one_alone = False
         self._last_read = 0.0
         self._last_total = 0
         self._recovery_due = True
@@ -98,13 +106,7 @@ class Intake:
         )
         while not session.is_quiet:
             try:
-                if self._recovery_due:
-                    self._recovery_due = False
-                    await self._recover()
-                await self._read_new()
-            except UnknownGroupError as failure:
-                await session.recreate_group(failure.stream, failure)
-                self._recovery_due = True
+                await self._read_once()
             except TransientError as failure:
                 session.paused_by = failure
                 self._recovery_due = True
@@ -114,9 +116,26 @@ class Intake:
                     session.paused_by = None
                 backoff.succeeded()
 
+    async def _read_once(self) -> None:
+        try:
+            if self._recovery_due:
+                self._recovery_due = False
+                await self._recover()
+            await self._read_new()
+        except UnknownGroupError as failure:
+            self._recovery_due = True
+            await self._session.recreate_group(failure.stream, failure)
+            # What was in hand is delivered again.
+            self._lanes.forget(failure.stream)
+            self.suspects = deque(each for each in self.suspects if each[0] != failure.stream)
+
     async def _recover(self) -> None:
         """Take up what is pending with this consumer, less what is in hand; all of it before anything new."""
         session = self._session
+        if self._reclaim is not None:
+            for stream in session.streams:
+                await self._take_over(stream, self._reclaim)
+            self._reclaim = None
         for stream in session.streams:
             after = b"0-0"
             while not session.is_quiet:
@@ -128,6 +147,20 @@ class Intake:
                 after = entries[-1][0]
                 self.suspect(stream, [entry for entry in entries if not session.hand.has(stream, entry[0])])
                 await self.wait_unsuspicious()
+
+    async def _take_over(self, stream: str, min_idle: timedelta) -> None:
+        """Move what others have left idle for *min_idle* to us, to be found among our own."""
+        session = self._session
+        start: EntryId | None = None
+        while not session.is_quiet:
+            claimed = await session.broker.claim(
+                stream, session.group.name, session.consumer, min_idle=min_idle, count=_PAGE, start=start
+            )
+            for entry_id in claimed.vanished:
+                await self._settling.vanished(stream, entry_id)
+            start = claimed.next_start
+            if start is None:
+                return
 
     def recover_soon(self) -> None:
         """Look through the own pending entries again before the next read: some may have been moved to us."""
@@ -142,10 +175,19 @@ class Intake:
             self.caught_up.clear()
 
     async def wait_unsuspicious(self) -> None:
-        """Wait until every suspicious entry was handled, or the session is quiet."""
-        while self.suspects and not self._session.is_quiet:
+        """Wait until every suspicious entry has had its time alone, or the session is quiet."""
+        while (self.suspects or self._is_one_alone) and not self._session.is_quiet:
             self._suspects_went.clear()
             await self._suspects_went.wait()
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether suspicious entries wait or are being handled."""
+        return bool(self.suspects or self._is_one_alone or self.handling)
+
+    def hurry(self) -> None:
+        """The session is quiet: nobody waits for suspicious entries any more."""
+        self._suspects_went.set()
 
     async def _read_new(self) -> None:
         session, lanes = self._session, self._lanes
@@ -193,39 +235,65 @@ class Intake:
         self._last_total = total
         for stream, entries in read.batches:
             lanes.put(stream, entries)
+        if total < count:
+            # Nothing more is there, so reading ahead can wait: the handlers go first, and the next read takes their
+            # acknowledgements along.
+            await asyncio.sleep(0)
 
     # -- suspects -----------------------------------------------------------------------------------------------
 
     async def run_suspects(self) -> None:
-        """Handle suspicious entries alone, one after the other, until the session is quiet."""
+        """Handle suspicious entries until the session is quiet; one of several such tasks, which take turns."""
         session = self._session
         while not session.is_quiet:
-            if not self.suspects:
-                self._suspects_came.clear()
-                await self._suspects_came.wait()
-                continue
-            stream, entry = self.suspects[0]
-            async with session.gate.alone():
-                if session.is_quiet:
-                    return
-                await self._handle_suspect(stream, entry)
-            self.suspects.popleft()
-            if not self.suspects:
-                self._suspects_went.set()
+            await self._turn.acquire()
+            has_turn = True
 
-    async def _handle_suspect(self, stream: str, entry: RawEntry) -> None:
+            def next_turn() -> None:
+                nonlocal has_turn
+                if has_turn:
+                    has_turn = False
+                    self._is_one_alone = False
+                    self._suspects_went.set()
+                    self._turn.release()
+
+            try:
+                while not self.suspects:
+                    self._suspects_came.clear()
+                    await self._suspects_came.wait()
+                stream, entry = self.suspects.popleft()
+                self._is_one_alone = True
+                async with session.gate.alone(next_turn) as is_alone:
+                    if not session.is_quiet:
+                        await self._handle_suspect(stream, entry, is_alone=is_alone)
+            finally:
+                next_turn()
+
+    async def _handle_suspect(self, stream: str, entry: RawEntry, *, is_alone: bool) -> None:
+        session, entry_id = self._session, entry[0]
+        if not session.hand.has(stream, entry_id):
+            return  # lost while it waited
+        self.handling += 1
+        try:
+            await self._judge_suspect(stream, entry, is_alone=is_alone)
+        finally:
+            self.handling -= 1
+
+    async def _judge_suspect(self, stream: str, entry: RawEntry, *, is_alone: bool) -> None:
         session, entry_id = self._session, entry[0]
         if entry[1] is None:
             await self._settling.vanished(stream, entry_id)
             return
-        count = await session.insist(
-            "counting a delivery",
-            lambda: session.broker.begin_alone(stream, session.group.name, session.consumer, entry_id),
-        )
-        if count is None:
-            session.hand.drop(stream, entry_id)
-            session.lost(stream, 1)
-        elif count > session.settings.max_deliveries:
-            await self._settling.poison(stream, entry, count - 1)
-        else:
-            await self._lanes.handle(stream, entry, alone=True)
+        if is_alone:
+            count = await session.insist(
+                "counting a delivery",
+                lambda: session.broker.begin_alone(stream, session.group.name, session.consumer, entry_id),
+            )
+            if count is None:
+                session.hand.drop(stream, entry_id)
+                session.lost(stream, 1)
+                return
+            if count > session.settings.max_deliveries:
+                await self._settling.poison(stream, entry, count - 1)
+                return
+        await self._lanes.handle(stream, entry, alone=True)

@@ -23,14 +23,14 @@ from penstock.listeners._handling import (
 from penstock.listeners._session import Session
 from penstock.listeners._settling import Settling
 from penstock.message import Message
-from penstock.streams.abc import RawEntry, RetryClaim
+from penstock.streams.abc import DueRetry, RawEntry, RawId
 from penstock.streams.layouts import Layout
 from penstock.streams.publisher import CURRENT_MESSAGE
 
 __all__ = ["Lanes", "Work"]
 
-Work: TypeAlias = tuple[str, RawEntry] | RetryClaim
-"""An entry of a stream, or a retry that was claimed."""
+Work: TypeAlias = tuple[str, RawEntry] | DueRetry
+"""An entry of a stream, or a retry that is due and is claimed when a lane comes to it."""
 
 _SLICE_SECONDS = 0.01
 """How long a lane may go on without letting the event loop look at anything else."""
@@ -44,7 +44,7 @@ class Lanes:
         session: Session,
         settling: Settling,
         layout: Layout,
-        retry: Callable[[RetryClaim], Awaitable[None]],
+        retry: Callable[[DueRetry], Awaitable[None]],
     ) -> None:
         self._session = session
         self._settling = settling
@@ -67,9 +67,9 @@ class Lanes:
             self._buffer.extend([(stream, entry) for entry in entries])
             self._arrived()
 
-    def put_retry(self, claim: RetryClaim) -> None:
-        """A claimed retry to be run."""
-        self._buffer.append(claim)
+    def put_retry(self, due: DueRetry) -> None:
+        """A due retry to be claimed and run."""
+        self._buffer.append(due)
         self._arrived()
 
     def _arrived(self) -> None:
@@ -83,20 +83,29 @@ class Lanes:
             await self._hungry.wait()
 
     @property
-    def waiting(self) -> int:
-        """Work in the buffer that no lane has taken yet."""
-        return len(self._buffer)
-
-    @property
     def free(self) -> int:
         """Lanes without work, less the work that waits."""
         return max(0, self._session.settings.concurrency - self.busy - len(self._buffer))
 
-    def drain(self) -> list[Work]:
-        """Take out what no lane has begun."""
-        left = list(self._buffer)
+    def drain(self) -> dict[str, list[RawId]]:
+        """Take out what no lane has begun; the entries of it, by stream."""
+        left: dict[str, list[RawId]] = {}
+        for work in self._buffer:
+            if not isinstance(work, DueRetry):
+                left.setdefault(work[0], []).append(work[1][0])
         self._buffer.clear()
         return left
+
+    def forget(self, stream: str) -> None:
+        """Drop what no lane has begun of a stream whose group was made again: it is delivered once more."""
+        left = [work for work in self._buffer if isinstance(work, DueRetry) or work[0] != stream]
+        self._buffer.clear()
+        self._buffer.extend(left)
+
+    def hurry(self) -> None:
+        """The session is quiet: batches do not wait for more, and nobody waits for a free lane."""
+        self._changed.set()
+        self._hungry.set()
 
     @property
     def is_idle(self) -> bool:
@@ -117,7 +126,7 @@ class Lanes:
                     return
 
     async def run(self) -> None:
-        """One lane. Ends when cancelled."""
+        """One lane. Ends when cancelled, or with its work once the session is quiet."""
         loop, buffer, gate = asyncio.get_running_loop(), self._buffer, self._session.gate
         is_quiet, now = self._session.quiet.is_set, time.monotonic
         while True:
@@ -132,7 +141,7 @@ class Lanes:
                 gate.inside += 1
                 self.busy += 1
                 try:
-                    if isinstance(work, RetryClaim):
+                    if isinstance(work, DueRetry):
                         await self._retry(work)
                     else:
                         await self.handle(work[0], work[1])
@@ -145,6 +154,8 @@ class Lanes:
                     await asyncio.sleep(0)
                     slice_end = now() + _SLICE_SECONDS
             self._hungry.set()
+            if is_quiet():
+                return  # also one whose handler would not be cancelled
             waiter = loop.create_future()
             self._idle.append(waiter)
             try:
@@ -155,7 +166,7 @@ class Lanes:
                 self._wake_one()
 
     async def handle(self, stream: str, entry: RawEntry, *, alone: bool = False) -> None:
-        """See one entry through: decode, call, settle."""
+        """See one entry through: decode, call, settle. *alone*: it is suspicious, and settling it ends that."""
         session, settling = self._session, self._settling
         try:
             message = self._layout.read(stream, entry[0], entry[1])
@@ -186,11 +197,12 @@ class Lanes:
             finally:
                 CURRENT_MESSAGE.reset(token)
         else:
-            verdict = await session.handling.handle(message, found.routes, self._acknowledge)
+            verdict = await session.handling.handle(message, found.routes, self._acknowledging(alone))
         await settling.settle(stream, entry, verdict, name=message.name, alone=alone)
 
-    async def _acknowledge(self, message: Message) -> bool:
-        return await self._settling.acknowledge_now(message.stream, message.raw_entry_id)
+    def _acknowledging(self, alone: bool) -> Callable[[Message], Awaitable[bool]]:
+        settling = self._settling
+        return lambda message: settling.acknowledge_now(message.stream, message.raw_entry_id, alone=alone)
 
     def _unhandled(self, message: Message) -> Verdict:
         session = self._session
@@ -213,13 +225,12 @@ class Lanes:
                 entries.append(more[0])
                 messages.append(more[1])
         errors: list[list[tuple[Route, BaseException | Kept]]] = [[] for _ in messages]
+        acknowledge = self._acknowledging(alone)
         for route in routes:
             if route.listener.batch:
-                outcomes = await session.handling.handle_batch(messages, route, self._acknowledge)
+                outcomes = await session.handling.handle_batch(messages, route, acknowledge)
             else:
-                outcomes = [
-                    await session.handling.handle_one(each, route, self._acknowledge) for each in messages
-                ]
+                outcomes = [await session.handling.handle_one(each, route, acknowledge) for each in messages]
             for number, outcome in enumerate(outcomes):
                 if outcome is not None:
                     errors[number].append((route, outcome))
@@ -248,7 +259,7 @@ class Lanes:
         others: deque[Work] = deque()
         while self._buffer and len(found) < most:
             work = self._buffer.popleft()
-            if not isinstance(work, RetryClaim) and work[0] == stream:
+            if not isinstance(work, DueRetry) and work[0] == stream:
                 try:
                     message = self._layout.read(stream, work[1][0], work[1][1])
                 except UndecodableEntryError:

@@ -1,4 +1,8 @@
-"""Retries: due records are claimed and run again, only the listener that failed, from the record's own payload."""
+"""Retries: due records are claimed and run again, only the listener that failed, from the record's own payload.
+
+A worker puts due ones among its entries and claims each when a lane comes to it, so that a retry neither waits for a
+moment without entries nor belongs to a worker that has no time for it.
+"""
 
 import asyncio
 import uuid
@@ -13,18 +17,24 @@ from penstock.listeners._session import Session
 from penstock.listeners._settling import log_failure
 from penstock.message import Message
 from penstock.retry import Keep, Record, decide
-from penstock.streams.abc import FailureKey, FailureStore, ListenerFailure, RetryClaim, Settled
+from penstock.streams.abc import DueRetry, FailureKey, FailureStore, ListenerFailure, RetryClaim, Settled
 from penstock.streams.layouts import Layout
 from penstock.telemetry import LOGGER, Observer
 
 __all__ = ["RetryRunner", "Retrying"]
 
 _LOOK_EVERY = timedelta(seconds=1)
+_LONGEST_REST = timedelta(seconds=15)
+_MOST_PASSED_OVER = 10_000
+"""How far behind due retries that are not for this process those are looked for that are."""
 _WHOLE_MESSAGE = "*"
 
 
 async def _once(action: Callable[[], Awaitable[Settled]]) -> Settled:
     return await action()
+
+
+def _ignore(_key: FailureKey, _release: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,8 @@ class RetryRunner:
     observer: Observer | None = None
     settle: Callable[[Callable[[], Awaitable[Settled]]], Awaitable[Settled]] = _once
     """How the record is updated; a worker insists until the server has answered."""
+    on_kept: Callable[[FailureKey, bool], None] = _ignore
+    """Told that the handler wants its message kept: the record is due as before. True for `Release`."""
 
     async def run(self, claim: RetryClaim) -> bool:
         """Run what the record is about. True if it is settled for good; every error of a handler ends in the record.
@@ -79,12 +91,10 @@ class RetryRunner:
             await self.settle(lambda: self.failures.succeed_retry(claim))
             return True
         if isinstance(outcome, Kept):
-            await self.settle(lambda: self.failures.return_retry(claim))
-            return False
+            return await self._keep(claim, outcome.release)
         match decide(outcome, claim.attempts, route.policy):
-            case Keep():
-                await self.settle(lambda: self.failures.return_retry(claim))
-                return False
+            case Keep(release):
+                return await self._keep(claim, release)
             case Record(after):
                 return await self._fail(
                     claim, message.name, failure_of(claim.key.listener, outcome, after), outcome
@@ -104,9 +114,8 @@ class RetryRunner:
                 claim, message.name, failure_of(_WHOLE_MESSAGE, missing, None, cause="unhandled"), missing
             )
         match self.handling.judge(errors, claim.attempts):
-            case Kept():
-                await self.settle(lambda: self.failures.return_retry(claim))
-                return False
+            case Kept(release):
+                return await self._keep(claim, release)
             case Failed(failures, causes):
                 await self.settle(lambda: self.failures.split_retry(claim, failures))
                 for failure, cause in zip(failures, causes, strict=True):
@@ -121,6 +130,11 @@ class RetryRunner:
             [outcome] = await self.handling.handle_batch([message], route, _acknowledged_by_record)
             return outcome
         return await self.handling.handle_one(message, route, _acknowledged_by_record)
+
+    async def _keep(self, claim: RetryClaim, release: bool) -> bool:
+        self.on_kept(claim.key, release)
+        await self.settle(lambda: self.failures.return_retry(claim))
+        return False
 
     async def _fail(
         self, claim: RetryClaim, name: str, failure: ListenerFailure, error: BaseException
@@ -152,12 +166,18 @@ class Retrying:
             layout,
             session.observer,
             lambda action: session.insist("settling a retry", action),
+            self._kept,
         )
+        self._queued: set[FailureKey] = set()
+        """Handed to the lanes and not done with."""
         self._claims: dict[FailureKey, RetryClaim] = {}
+        """Those of them whose handlers run."""
+        self._resting: dict[FailureKey, float] = {}
+        """Due ones that are left alone here until that moment of the clock."""
+        self._passed_over = 0
         self._unknown: set[str] = set()
         self._where = [(stream, session.group.name) for stream in session.streams]
-        self.nothing_due = asyncio.Event()
-        """Set when the last look found nothing due."""
+        self._nothing_due = False
 
     async def run(self, lanes: Lanes) -> None:
         """Look for due retries until the session is quiet."""
@@ -165,19 +185,31 @@ class Retrying:
         while not session.is_quiet:
             wait = _LOOK_EVERY
             try:
-                found = await self._claim_due(lanes)
-                if not found:
-                    next_due = await session.broker.failures.next_due(self._where)
-                    if next_due is not None and next_due > timedelta(0):
-                        wait = min(wait, next_due)
-                    self.nothing_due.set()
+                wait = await self._look(lanes)
             except TransientError as failure:
-                found = False
                 LOGGER.debug("group %r: looking for due retries failed: %s", session.group.name, failure)
-            if found:
-                await lanes.wait_hungry()
-                continue
             await self._wait(wait)
+
+    async def _look(self, lanes: Lanes) -> timedelta:
+        """Hand what is due to the lanes; how long to wait before the next look."""
+        session = self._session
+        self._wake_rested()
+        while (room := session.settings.concurrency - len(self._queued)) > 0:
+            count = min(room + len(self._queued) + self._passed_over, _MOST_PASSED_OVER)
+            due = await session.broker.failures.due(self._where, count=count)
+            ours = [each for each in due if self._is_for_us(each.key)]
+            self._passed_over = len(due) - len(ours)
+            fresh = [each for each in ours if each.key not in self._queued]
+            for each in fresh[:room]:
+                self._queued.add(each.key)
+                lanes.put_retry(each)
+            if fresh or len(due) < count or count == _MOST_PASSED_OVER:
+                break  # else there are more behind those that are not for us
+        if self._queued:
+            return _LOOK_EVERY
+        next_due = await session.broker.failures.next_due(self._where)
+        self._nothing_due = not session.retries_changed.is_set()
+        return min(_LOOK_EVERY, next_due) if next_due else _LOOK_EVERY
 
     async def _wait(self, duration: timedelta) -> None:
         changed = self._session.retries_changed
@@ -190,33 +222,14 @@ class Retrying:
         finally:
             for each in waits:
                 each.cancel()
-        changed.clear()
+        if changed.is_set():
+            self._nothing_due = False
+            changed.clear()
 
-    async def _claim_due(self, lanes: Lanes) -> bool:
-        """Claim as many due retries as there are free lanes; whether there was one to run."""
-        session, found = self._session, False
-        count = max(1, lanes.free)
-        for due in await session.broker.failures.due(self._where, count=count + len(self._unknown)):
-            key = due.key
-            if session.is_quiet or not lanes.free:
-                break
-            if not self._is_known(key):
-                continue
-            self.nothing_due.clear()
-            claim = await session.broker.failures.claim_retry(
-                key,
-                token=uuid.uuid4().hex,
-                visibility=session.settings.retry_visibility,
-                max_attempts=self._attempts_for(key),
-            )
-            if claim is not None:
-                found = True
-                self._claims[key] = claim
-                lanes.put_retry(claim)
-        return found
-
-    def _is_known(self, key: FailureKey) -> bool:
-        """Whether this process has the listener. Another version of the app may: it is left for that one."""
+    def _is_for_us(self, key: FailureKey) -> bool:
+        """Whether this process has the listener, and may run it now. Another version of the app may have others."""
+        if key in self._resting:
+            return False
         if key.listener == _WHOLE_MESSAGE or self._session.group.listener(key.listener):
             return True
         if key.listener not in self._unknown:
@@ -228,22 +241,56 @@ class Retrying:
             )
         return False
 
+    # -- leaving alone ------------------------------------------------------------------------------------------
+
+    def _kept(self, key: FailureKey, release: bool) -> None:
+        """Its record is due at once: taken up at once it would run for ever, and the worker would never be idle."""
+        min_idle = self._session.settings.min_idle
+        self._rest(key, min(min_idle / 3, _LONGEST_REST) if release else min_idle)
+
+    def _rest(self, key: FailureKey, duration: timedelta) -> None:
+        self._resting[key] = self._session.clock.monotonic() + duration.total_seconds()
+
+    def _wake_rested(self) -> None:
+        if self._resting:
+            now = self._session.clock.monotonic()
+            self._resting = {key: until for key, until in self._resting.items() if until > now}
+
+    # -- in a lane ----------------------------------------------------------------------------------------------
+
+    async def work(self, due: DueRetry) -> None:
+        """Claim a due retry and run it."""
+        session, key = self._session, due.key
+        try:
+            claim = await self._claim(key)
+            if claim is not None:
+                self._claims[key] = claim
+                await self._runner.run(claim)
+                session.counts.retried += 1
+                session.progressed()
+        finally:
+            self._claims.pop(key, None)
+            self._queued.discard(key)
+            if len(self._queued) <= session.settings.concurrency // 2:
+                session.retries_changed.set()
+
+    async def _claim(self, key: FailureKey) -> RetryClaim | None:
+        session = self._session
+        try:
+            return await session.broker.failures.claim_retry(
+                key,
+                token=uuid.uuid4().hex,
+                visibility=session.settings.retry_visibility,
+                max_attempts=self._attempts_for(key),
+            )
+        except TransientError as failure:
+            LOGGER.debug("group %r: claiming a retry failed: %s", session.group.name, failure)
+            self._rest(key, _LOOK_EVERY)
+            return None
+
     def _attempts_for(self, key: FailureKey) -> int:
         own = [each.retry for each in self._session.group.listener(key.listener) if each.retry is not None]
         return (own[0] if own else self._session.settings.retry).attempts
-
-    async def work(self, claim: RetryClaim) -> None:
-        """Run a claimed retry in a lane."""
-        session = self._session
-        try:
-            if claim.key not in self._claims:
-                return  # lost while it waited
-            await self._runner.run(claim)
-            session.counts.retried += 1
-            session.progressed()
-        finally:
-            self._claims.pop(claim.key, None)
-            session.retries_changed.set()
 
     async def renew(self) -> None:
         """Hide the claimed retries for longer; forget those that are not ours any more."""
@@ -254,12 +301,7 @@ class Retrying:
             if settled is Settled.NOT_YOURS:
                 self._claims.pop(key, None)
 
-    async def give_back(self, claim: RetryClaim) -> None:
-        """Return a claimed retry that no lane has begun."""
-        self._claims.pop(claim.key, None)
-        await self._session.broker.failures.return_retry(claim)
-
     @property
-    def count(self) -> int:
-        """Retries claimed and not settled."""
-        return len(self._claims)
+    def is_idle(self) -> bool:
+        """Whether the last look found nothing to run, and nothing has changed since."""
+        return self._nothing_due and not self._queued and not self._session.retries_changed.is_set()

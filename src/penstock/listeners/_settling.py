@@ -1,9 +1,10 @@
 """Settling: acknowledgements gathered for the next write, and verdicts recorded by the server's scripts."""
 
 import asyncio
+import functools
 from collections.abc import Sequence
 
-from penstock.errors import UndecodableEntryError, UnknownGroupError, WorkerStopped
+from penstock.errors import UndecodableEntryError, WorkerStopped
 from penstock.listeners._handling import Failed, Handled, Kept, Verdict, failure_of
 from penstock.listeners._session import Session
 from penstock.streams.abc import ListenerFailure, RawEntry, RawId, Settled
@@ -62,20 +63,27 @@ class Settling:
         """Send every acknowledgement that waits, now."""
         session = self._session
         done = self.take_along()
-        for stream, entry_ids in done.items():
-            if not entry_ids:
-                continue
+        try:
+            while done:
+                stream, entry_ids = next(iter(done.items()))
+                count = await session.insist(
+                    "acknowledging",
+                    functools.partial(session.broker.acknowledge, stream, session.group.name, entry_ids),
+                )
+                del done[stream]
+                self.confirm({stream: entry_ids}, {stream: count})
+        except BaseException:
+            session.hand.put_back(done)
+            raise
 
-            async def acknowledge(stream: str = stream, entry_ids: Sequence[RawId] = entry_ids) -> int:
-                return await session.broker.acknowledge(stream, session.group.name, entry_ids)
-
-            count = await session.insist("acknowledging", acknowledge)
-            self.confirm({stream: entry_ids}, {stream: count})
-
-    async def acknowledge_now(self, stream: str, entry_id: RawId) -> bool:
+    async def acknowledge_now(self, stream: str, entry_id: RawId, *, alone: bool) -> bool:
         """Settle one entry as handled and wait for the answer: the manual mode."""
-        session = self._session
-        count = await session.broker.acknowledge(stream, session.group.name, [entry_id])
+        session, group = self._session, self._session.group.name
+        if alone:
+            settled = await session.broker.acknowledge_alone(stream, group, session.consumer, entry_id)
+            count = 1 if settled is Settled.DONE else 0
+        else:
+            count = await session.broker.acknowledge(stream, group, [entry_id])
         self.confirm({stream: [entry_id]}, {stream: count})
         return count == 1
 
@@ -87,7 +95,10 @@ class Settling:
         """Make a verdict true on the server."""
         session, entry_id = self._session, entry[0]
         if not session.hand.has(stream, entry_id):
-            return  # acknowledged by its handler already
+            # Acknowledged by its handler, or taken over by another consumer: nothing can be recorded any more.
+            if isinstance(verdict, Failed):
+                self._log(stream, entry_id, name, verdict.failures, verdict.errors)
+            return
         match verdict:
             case Handled():
                 if alone:
@@ -95,17 +106,29 @@ class Settling:
                 else:
                     session.hand.finish(stream, entry_id)
             case Kept(release):
-                if release or alone:
-                    # Being given back also ends the suspicion against it.
+                if release:
                     await self.release(stream, [entry_id])
-                session.hand.drop(stream, entry_id)
+                else:
+                    await self._leave(stream, entry_id, alone=alone)
             case Failed(failures, errors):
                 if session.settings.on_failure == "halt":
-                    session.hand.drop(stream, entry_id)
+                    await self._leave(stream, entry_id, alone=alone)
                     session.stop(WorkerStopped(session.group.name, stream, entry_id.decode()))
                     self._log(stream, entry_id, name, failures, errors)
                 else:
                     await self.record(stream, entry, failures, errors, name=name)
+
+    async def _leave(self, stream: str, entry_id: RawId, *, alone: bool) -> None:
+        """Leave an entry pending with this consumer. Its handler came to an end, so it is no suspect any more."""
+        session = self._session
+        if alone:
+            # Nothing forgets the count by itself: give the entry back, and keep it for `min_idle` all the same.
+            await self.release(stream, [entry_id])
+            await session.insist(
+                "leaving an entry pending",
+                lambda: session.broker.renew(stream, session.group.name, session.consumer, [entry_id]),
+            )
+        session.hand.drop(stream, entry_id)
 
     async def _acknowledge_alone(self, stream: str, entry_id: RawId) -> None:
         session = self._session
@@ -132,11 +155,7 @@ class Settling:
                 stream, session.group.name, session.consumer, entry_id, fields, failures
             )
 
-        try:
-            settled = await session.insist("recording a failure", write)
-        except UnknownGroupError:
-            # The pending list went with the group; the group made again delivers the entry once more.
-            settled = Settled.NOT_YOURS
+        settled = await session.insist("recording a failure", write)
         session.hand.drop(stream, entry_id)
         session.progressed()
         if settled is Settled.NOT_YOURS:

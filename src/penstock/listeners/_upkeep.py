@@ -5,7 +5,6 @@ from datetime import timedelta
 
 from penstock.errors import TransientError, UnknownGroupError
 from penstock.listeners._intake import Intake
-from penstock.listeners._lanes import Lanes
 from penstock.listeners._names import is_abandoned
 from penstock.listeners._retrying import Retrying
 from penstock.listeners._session import Session
@@ -22,13 +21,10 @@ _CLAIM_PAGE = 32
 class Upkeep:
     """The slow loops of one worker. A server that is away ends none of them: they try again next time."""
 
-    def __init__(
-        self, session: Session, settling: Settling, intake: Intake, lanes: Lanes, retrying: Retrying
-    ) -> None:
+    def __init__(self, session: Session, settling: Settling, intake: Intake, retrying: Retrying) -> None:
         self._session = session
         self._settling = settling
         self._intake = intake
-        self._lanes = lanes
         self._retrying = retrying
 
     async def renew(self) -> None:
@@ -58,45 +54,32 @@ class Upkeep:
             await session.clock.sleep(pause)
             for stream in session.streams:
                 try:
-                    await self.claim_from(stream, session.settings.min_idle)
+                    await self._claim_from(stream)
                 except (TransientError, UnknownGroupError) as failure:
                     LOGGER.debug("group %r: claiming failed: %s", session.group.name, failure)
 
-    async def claim_from(self, stream: str, min_idle: timedelta) -> int:
-        """Take over what has been idle for *min_idle* in one stream, page by page as it is handled; how many."""
+    async def _claim_from(self, stream: str) -> None:
+        """Take over what has been idle for `min_idle` in one stream, page by page as it is handled."""
         session = self._session
         start: EntryId | None = None
-        total = 0
         while not session.is_quiet:
             claimed = await session.broker.claim(
                 stream,
                 session.group.name,
                 session.consumer,
-                min_idle=min_idle,
+                min_idle=session.settings.min_idle,
                 count=_CLAIM_PAGE,
                 start=start,
             )
-            for entry_id in claimed.vanished:
-                await self._settling.vanished(stream, entry_id)
             fresh = [entry for entry in claimed.entries if not session.hand.has(stream, entry[0])]
             self._intake.suspect(stream, fresh)
-            total += len(fresh)
+            for entry_id in claimed.vanished:
+                await self._settling.vanished(stream, entry_id)
             if claimed.next_start is None:
                 break
             start = claimed.next_start
             # More is only taken when this was handled: what waits here could be handled elsewhere.
             await self._intake.wait_unsuspicious()
-        return total
-
-    async def take_over(self, stream: str, min_idle: timedelta) -> int:
-        """Move a page of what others have left idle for *min_idle* to us, to be found among our own; how many."""
-        session = self._session
-        claimed = await session.broker.claim(
-            stream, session.group.name, session.consumer, min_idle=min_idle, count=_CLAIM_PAGE
-        )
-        for entry_id in claimed.vanished:
-            await self._settling.vanished(stream, entry_id)
-        return len(claimed.entries)
 
     async def bury(self) -> None:
         """Remove consumers that nobody works under any more, after moving what they held to us."""

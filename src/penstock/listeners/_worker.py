@@ -7,19 +7,19 @@ acknowledges, `_retrying` runs what is due again, `_upkeep` renews, claims and c
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 from penstock.clock import Clock, SystemClock
-from penstock.errors import ConfigurationError, TransientError
-from penstock.lifecycle import Lifecycle, State
-from penstock.listeners._backoff import Backoff
+from penstock.errors import ConfigurationError, PenstockError, TransientError
+from penstock.lifecycle import State
+from penstock.listeners._backoff import Backoff, unless_quiet
 from penstock.listeners._gate import Gate
 from penstock.listeners._hand import Hand
 from penstock.listeners._handling import Handling
 from penstock.listeners._intake import Intake
 from penstock.listeners._lanes import Lanes
+from penstock.listeners._life import Runs
 from penstock.listeners._names import HeldName, hold_name
 from penstock.listeners._retrying import Retrying
 from penstock.listeners._session import Counts, Session
@@ -27,9 +27,9 @@ from penstock.listeners._settling import Settling
 from penstock.listeners._upkeep import Upkeep
 from penstock.listeners.calls import Dependencies
 from penstock.listeners.groups import Group, Middleware
-from penstock.streams.abc import RetryClaim, StreamBroker
+from penstock.streams.abc import StreamBroker
 from penstock.streams.layouts import NATIVE, Layout
-from penstock.telemetry import LOGGER, Observer
+from penstock.telemetry import LOGGER, Observer, guarded
 
 __all__ = ["GroupWorker"]
 
@@ -37,7 +37,7 @@ _SETTLE_AT_THE_END = 5.0
 _LOOK_WHETHER_IDLE = timedelta(milliseconds=5)
 
 
-class GroupWorker:
+class GroupWorker(Runs):
     """Works one consumer group until stopped: ``await worker.run()``. May be run again afterwards.
 
     Args:
@@ -67,8 +67,12 @@ class GroupWorker:
         reclaim: timedelta | None = None,
         reconnect_attempts: int | None = None,
     ) -> None:
+        super().__init__(
+            f"worker of group {group.name!r}",
+            Handling(group, dependencies or Dependencies(), middleware=middleware),
+            threads=group.settings.concurrency,
+        )
         self.group = group
-        self.life = Lifecycle(f"worker of group {group.name!r}")
         self.counts = Counts()
         self._broker = broker
         self._streams = tuple(streams) if streams is not None else group.streams
@@ -76,15 +80,9 @@ class GroupWorker:
             raise ConfigurationError(
                 f"group {group.name!r} has no streams; give it listeners or streams=[...]"
             )
-        self._executor = ThreadPoolExecutor(
-            group.settings.concurrency, thread_name_prefix=f"penstock-{group.name}"
-        )
-        self._handling = Handling(
-            group, dependencies or Dependencies(), middleware=middleware, executor=self._executor
-        )
         self._wanted_consumer = consumer
         self._clock = clock or SystemClock()
-        self._observer = observer
+        self._observer = guarded(observer)
         self._gate = gate or Gate()
         self._layout = layout
         self._until_idle = until_idle
@@ -113,33 +111,32 @@ class GroupWorker:
     async def run(self) -> None:
         """Work until `stop`, or until what was asked for is done, then drain.
 
+        When cancelled, handlers are cancelled too, and what was in hand is given back.
+
         Raises:
             ConsumerBusyError: A living process works under the wanted consumer name.
             WorkerStopped: A listener failed and the group's policy is to halt.
             UnknownGroupError: The group was deleted and the policy is to halt.
             BrokerUnavailableError: The server was away for more tries than allowed.
             BrokerRefusedError: The server does not let us.
+            IllegalTransitionError: It runs already.
         """
-        self.life.move(State.STARTING)
-        try:
-            await self._insist_on_group()
-            while await self._run_under_a_name():
-                LOGGER.warning(
-                    "group %r: the consumer name was lost; going on under another", self.group.name
-                )
-        except BaseException:
-            self.life.move(State.FAILED)
-            raise
-        self.life.move(State.STOPPED)
+        await super().run()
 
     def stop(self) -> None:
         """Take nothing new; `run` returns when what was begun has ended, or the drain timeout has passed."""
         if self._session is not None:
             self._session.stop()
-        if not self.life.is_quiet:
-            self.life.move(State.QUIET)
+        super().stop()
 
-    async def _insist_on_group(self) -> None:
+    async def _run(self) -> None:
+        while (name := await self._start()) is not None:
+            if not await self._run_under(name):
+                return
+            LOGGER.warning("group %r: the consumer name was lost; going on under another", self.group.name)
+
+    async def _start(self) -> HeldName | None:
+        """Make sure of the group and get a name, however long the server is away; ``None`` when stopped meanwhile."""
         backoff = Backoff(
             f"starting group {self.group.name!r}",
             self._clock,
@@ -151,17 +148,13 @@ class GroupWorker:
                 await self._broker.open()
                 for stream in self._streams:
                     await self._broker.create_group(stream, self.group.name, self.group.settings.start)
+                return await hold_name(self._broker, self.group.name, self._wanted_consumer)
             except TransientError as failure:
-                await backoff.wait(failure)
-            else:
-                backoff.succeeded()
-                return
+                await unless_quiet(self.life, backoff.wait(failure))
+        return None
 
-    async def _run_under_a_name(self) -> bool:
+    async def _run_under(self, name: HeldName) -> bool:
         """One session; whether another is wanted because the name was lost."""
-        if self.life.is_quiet:
-            return False
-        name = await hold_name(self._broker, self.group.name, self._wanted_consumer)
         settling_first_done = _Later()
         session = self._session = Session(
             self._broker,
@@ -179,10 +172,15 @@ class GroupWorker:
         settling = Settling(session)
         settling_first_done.target = settling.on_first_done
         session.progressed()
-        if self.life.state is State.STARTING:
+        if self.life.is_quiet:
+            session.stop()
+        elif self.life.state is State.STARTING:
             self.life.move(State.READY)
         try:
-            return await self._work(session, settling, name)
+            try:
+                return await self._work(session, settling, name)
+            finally:
+                await self._leave_nothing(session, settling)
         finally:
             self._session = None
             with contextlib.suppress(TransientError):
@@ -191,8 +189,8 @@ class GroupWorker:
     async def _work(self, session: Session, settling: Settling, name: HeldName) -> bool:
         retrying = Retrying(session, self._layout)
         lanes = Lanes(session, settling, self._layout, retrying.work)
-        intake = Intake(session, settling, lanes)
-        upkeep = Upkeep(session, settling, intake, lanes, retrying)
+        intake = Intake(session, settling, lanes, reclaim=self._reclaim)
+        upkeep = Upkeep(session, settling, intake, retrying)
         name_lost = False
 
         async def keep_name() -> None:
@@ -200,17 +198,18 @@ class GroupWorker:
             await self._keep_name(session, name)
             name_lost = True
 
-        if self._reclaim is not None:
-            await self._claim_first(session, upkeep, self._reclaim)
+        concurrency = session.settings.concurrency
         async with _tasks(
+            session,
             settling.run(),
             upkeep.renew(),
             keep_name(),
-            *(lanes.run() for _ in range(session.settings.concurrency)),
+            *(intake.run_suspects() for _ in range(concurrency)),
+            *(lanes.run() for _ in range(concurrency)),
         ) as essential:
             async with _tasks(
+                session,
                 intake.run(),
-                intake.run_suspects(),
                 retrying.run(lanes),
                 upkeep.claim(),
                 upkeep.bury(),
@@ -218,10 +217,12 @@ class GroupWorker:
             ) as taking:
                 await _quiet_or_failed(session, [*essential, *taking])
                 # First beat: nothing new. A waiting read is told, so that what it brings can be given back.
+                lanes.hurry()
+                intake.hurry()
                 await session.broker.interrupt(self.group.name, session.consumer)
-                await _let_end(taking[0], _SETTLE_AT_THE_END)
-            await self._drain(session, settling, lanes, retrying)
-        if session.stopped_by is not None and not name_lost:
+                await asyncio.wait([taking[0]], timeout=_SETTLE_AT_THE_END)
+            await self._drain(session, settling, lanes, intake)
+        if session.stopped_by is not None:
             raise session.stopped_by
         return name_lost
 
@@ -235,12 +236,6 @@ class GroupWorker:
                 session.stop()
                 return
 
-    async def _claim_first(self, session: Session, upkeep: Upkeep, min_idle: timedelta) -> None:
-        for stream in session.streams:
-            moved = 1
-            while moved:
-                moved = await upkeep.take_over(stream, min_idle)
-
     async def _watch(self, session: Session, lanes: Lanes, intake: Intake, retrying: Retrying) -> None:
         """End the session when it was asked to end by itself and the time has come."""
         if not self._until_idle and self._idle_exit is None:
@@ -248,10 +243,9 @@ class GroupWorker:
         while not session.is_quiet:
             done = (
                 intake.caught_up.is_set()
-                and not intake.suspects
+                and not intake.has_suspects
                 and lanes.is_idle
-                and not retrying.count
-                and retrying.nothing_due.is_set()
+                and retrying.is_idle
                 and not len(session.hand)
             )
             if done and self._until_idle:
@@ -261,29 +255,35 @@ class GroupWorker:
                 session.stop()
             await asyncio.sleep(_LOOK_WHETHER_IDLE.total_seconds())
 
-    async def _drain(self, session: Session, settling: Settling, lanes: Lanes, retrying: Retrying) -> None:
-        """Second beat: give back what was not begun, let what was begun end, settle it, give back the rest."""
-        for work in lanes.drain():
-            if isinstance(work, RetryClaim):
-                await _try(retrying.give_back(work))
-            else:
-                await _try(settling.release(work[0], [work[1][0]]))
-        deadline = asyncio.get_running_loop().time() + session.settings.drain_timeout.total_seconds()
+    async def _drain(self, session: Session, settling: Settling, lanes: Lanes, intake: Intake) -> None:
+        """Second beat: give back what was not begun, and let what was begun come to its end."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
-                while lanes.busy:  # noqa: ASYNC110  once at the end of a life, for a moment
+            async with asyncio.timeout(session.settings.drain_timeout.total_seconds()):
+                for stream, entry_ids in lanes.drain().items():
+                    await settling.release(stream, entry_ids)
+                while lanes.busy or intake.handling:  # noqa: ASYNC110  once at the end of a life, for a moment
                     await asyncio.sleep(_LOOK_WHETHER_IDLE.total_seconds())
-        with contextlib.suppress(TimeoutError):
+
+    async def _leave_nothing(self, session: Session, settling: Settling) -> None:
+        """Handlers have ended or were cancelled: settle what they did, and give back what they did not."""
+        try:
             async with asyncio.timeout(_SETTLE_AT_THE_END):
                 await settling.flush()
                 for stream, entry_ids in session.hand.held().items():
                     LOGGER.warning(
-                        "group %r: %d entries of stream %r did not end within the drain timeout and were given back",
+                        "group %r: %d entries of stream %r were not handled to an end and are given back",
                         self.group.name,
                         len(entry_ids),
                         stream,
                     )
                     await settling.release(stream, entry_ids)
+        except (PenstockError, TimeoutError) as failure:
+            LOGGER.warning(
+                "group %r: what was in hand could not be settled and is taken over by others after %s: %s",
+                self.group.name,
+                session.settings.min_idle,
+                "the server did not answer in time" if isinstance(failure, TimeoutError) else failure,
+            )
 
 
 class _Later:
@@ -297,15 +297,24 @@ class _Later:
 
 
 @contextlib.asynccontextmanager
-async def _tasks(*work: Coroutine[Any, Any, None]) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Run *work* beside the block and cancel it at the block's end, waiting until it has ended."""
+async def _tasks(
+    session: Session, *work: Coroutine[Any, Any, None]
+) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Run *work* beside the block and cancel it at the block's end, waiting until it has ended.
+
+    What failed by itself is what the session ends with.
+    """
     tasks = [asyncio.create_task(each) for each in work]
     try:
         yield tasks
     finally:
         for task in tasks:
+            if task.done() and not task.cancelled() and (failure := task.exception()) is not None:
+                session.stop(failure)
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        _, stuck = await asyncio.wait(tasks, timeout=_SETTLE_AT_THE_END)
+        if stuck:
+            LOGGER.error("group %r: %d handlers refuse to be cancelled", session.group.name, len(stuck))
 
 
 async def _quiet_or_failed(session: Session, tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -320,13 +329,3 @@ async def _quiet_or_failed(session: Session, tasks: Sequence[asyncio.Task[None]]
                     session.stop(failure)
     finally:
         quiet.cancel()
-
-
-async def _let_end(task: asyncio.Task[None], seconds: float) -> None:
-    await asyncio.wait([task], timeout=seconds)
-
-
-async def _try(action: Coroutine[Any, Any, None]) -> None:
-    """At the end, what cannot be given back is claimed by others in time: no reason to fail."""
-    with contextlib.suppress(TransientError):
-        await action

@@ -57,17 +57,31 @@ class Dependencies:
     @contextmanager
     def override(self, type_: type, factory: Factory) -> Iterator[None]:
         """Within the block, *type_* is made by *factory* (tests)."""
-        former, kept = self._overrides.get(type_), self._shared.pop(type_, None)
+        former = self._overrides.get(type_)
+        kept = self._without(type_)
         self._overrides[type_] = _Provider(factory, shared=False)
         try:
             yield
         finally:
+            self._without(type_)  # what was made with the override
             if former is None:
                 del self._overrides[type_]
             else:
                 self._overrides[type_] = former
-            if kept is not None:
-                self._shared[type_] = kept
+            self._shared |= kept
+
+    def _without(self, type_: type) -> dict[type, Any]:
+        """Take out the shared things that are *type_*, or were made with one; they are made again when asked for."""
+        taken = {each: made for each, made in self._shared.items() if self._is_made_with(each, type_)}
+        self._shared = {each: made for each, made in self._shared.items() if each not in taken}
+        return taken
+
+    def _is_made_with(self, type_: type, wanted: type) -> bool:
+        if type_ is wanted:
+            return True
+        factory = self._provider(type_).factory
+        needs = self.needs_of(factory, getattr(factory, "__name__", repr(factory))).values()
+        return any(self._is_made_with(each, wanted) for each in needs)
 
     def knows(self, type_: Any) -> bool:
         """Whether there is a factory for *type_*."""
@@ -125,6 +139,12 @@ class Dependencies:
         made = factory(**arguments)
         return await made if inspect.isawaitable(made) else made
 
+    def forget(self) -> None:
+        """Drop what is shared without cleaning up: its event loop is gone."""
+        self._shared.clear()
+        self._making.clear()
+        self._stack.pop_all()
+
     async def close(self) -> None:
         """Clean up what is shared."""
         self._shared.clear()
@@ -151,38 +171,69 @@ class CallPlan:
         bodies: list[Any],
         deliveries: list[Delivery],
     ) -> None:
-        """Run the handler over one delivery, or over a batch of them."""
+        """Run the handler over one delivery, or over a batch of them.
+
+        Raises what the handler raises, also when a dependency that sees the error at its ``yield`` swallows it; and
+        what the cleaning up of a dependency raises, for what it was to finish (a commit) is not done then.
+        """
+        failure: BaseException | None = None
         async with AsyncExitStack() as stack:
-            arguments: dict[str, Any] = {}
-            for name, source in self.sources:
-                match source:
-                    case "body":
-                        arguments[name] = bodies[0]
-                    case "message":
-                        arguments[name] = deliveries[0].message
-                    case "delivery":
-                        arguments[name] = deliveries[0]
-                    case "bodies":
-                        arguments[name] = bodies
-                    case "messages":
-                        arguments[name] = [delivery.message for delivery in deliveries]
-                    case "deliveries":
-                        arguments[name] = deliveries
-                    case _:
-                        arguments[name] = await dependencies.make(source, stack)
-            function = self.function
-            if self.owner is not None:
-                function = functools.partial(function, await dependencies.make(self.owner, stack))
-            if self.is_async:
-                await function(**arguments)
-            else:
-                await run_in_thread(executor, functools.partial(function, **arguments))
+            try:
+                await self._call(dependencies, executor, bodies, deliveries, stack)
+            except BaseException as raised:
+                failure = raised
+                raise
+        if failure is not None:
+            raise failure
+
+    async def _call(
+        self,
+        dependencies: Dependencies,
+        executor: Executor | None,
+        bodies: list[Any],
+        deliveries: list[Delivery],
+        stack: AsyncExitStack,
+    ) -> None:
+        arguments: dict[str, Any] = {}
+        for name, source in self.sources:
+            match source:
+                case "body":
+                    arguments[name] = bodies[0]
+                case "message":
+                    arguments[name] = deliveries[0].message
+                case "delivery":
+                    arguments[name] = deliveries[0]
+                case "bodies":
+                    arguments[name] = bodies
+                case "messages":
+                    arguments[name] = [delivery.message for delivery in deliveries]
+                case "deliveries":
+                    arguments[name] = deliveries
+                case _:
+                    arguments[name] = await dependencies.make(source, stack)
+        function = self.function
+        if self.owner is not None:
+            function = functools.partial(function, await dependencies.make(self.owner, stack))
+        if self.is_async:
+            await function(**arguments)
+        else:
+            made = await run_in_thread(executor, functools.partial(function, **arguments))
+            if inspect.isawaitable(made):
+                await made  # a plain function around a coroutine function
 
 
 def run_in_thread(executor: Executor | None, function: Callable[[], Any]) -> Awaitable[Any]:
     """Call *function* on a thread, in a copy of the present context."""
     context = contextvars.copy_context()
-    return asyncio.get_running_loop().run_in_executor(executor, context.run, function)
+    return asyncio.get_running_loop().run_in_executor(executor, context.run, _call_on_thread, function)
+
+
+def _call_on_thread(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except StopIteration as failure:
+        # No future can carry it (before Python 3.12 whoever awaits would wait for ever); coroutines turn it into this.
+        raise RuntimeError("the handler raised StopIteration") from failure
 
 
 def plan_call(

@@ -212,7 +212,8 @@ class Group:
         *events* are event classes, event names, or ``Any`` for everything in the group's streams. With *batch* the
         handler gets a list of up to that many events at once, waiting up to *wait* for more. A handler over its
         *timeout* is cancelled and has failed (a synchronous one cannot be cancelled: its thread goes on). With
-        ``acknowledge="manual"`` the handler settles each message by its `Delivery`.
+        ``acknowledge="manual"`` the handler settles each message by its `Delivery`; no other listener of the group can
+        be for the same event then.
 
         Raises:
             ConfigurationError: The function cannot be a listener, or the group has one of that name for the event.
@@ -243,10 +244,18 @@ class Group:
                 "give the group streams=[...]"
             )
         for other in self.listeners:
-            if other.name == listener.name and _overlap(other, listener):
+            if not _overlap(other, listener):
+                continue
+            if other.name == listener.name:
                 raise ConfigurationError(
                     f"group {self.name!r} already has a listener {listener.name!r} for the same event; "
                     "give one of them another name="
+                )
+            if "manual" in (other.acknowledge, listener.acknowledge):
+                raise ConfigurationError(
+                    f"listeners {other.name!r} and {listener.name!r} of group {self.name!r} are for the same event, "
+                    "and one of them acknowledges it by itself, whatever becomes of the other; "
+                    "give them a group each"
                 )
         self.listeners.append(listener)
         self.version += 1
@@ -325,10 +334,13 @@ class Registry:
             if own is None:
                 self.groups[group.name] = group
                 continue
-            if group.settings not in (GroupSettings(), own.settings):
+            if own.settings == GroupSettings():
+                own.settings = group.settings
+            elif group.settings not in (GroupSettings(), own.settings):
                 raise ConfigurationError(
                     f"group {group.name!r} is declared with settings in two places; keep one"
                 )
+            own.declared_streams = tuple(dict.fromkeys((*own.declared_streams, *group.declared_streams)))
             for listener in group.listeners:
                 own.add(listener)
         self.middleware += router.registry.middleware

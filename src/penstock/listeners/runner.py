@@ -44,12 +44,21 @@ class Runner:
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         self.workers = tuple(workers)
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Drain all of them."""
-        self._stopping = True
+        """Drain all of them. A runner that was stopped stays so: `run` returns at once."""
+        self._stopping.set()
         self._drain()
+
+    async def sleep(self, clock: Clock, duration: timedelta) -> None:
+        """Wait for a while, or until `stop`."""
+        waits = {asyncio.ensure_future(clock.sleep(duration)), asyncio.ensure_future(self._stopping.wait())}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
 
     def _drain(self) -> None:
         for worker in self.workers:
@@ -61,7 +70,7 @@ class Runner:
 
     async def run(self) -> None:
         """Run them. Raises what the first failing one raised, after the others have ended."""
-        if self._stopping:
+        if self._stopping.is_set():
             return
         tasks = [
             asyncio.create_task(worker.run(), name=f"group {worker.group.name}") for worker in self.workers
@@ -94,15 +103,29 @@ async def keep_alive(runner: Runner, *, attempts: int | None, clock: Clock | Non
     while True:
         try:
             await runner.run()
-        except PenstockError as failure:
+        except (PenstockError, BaseExceptionGroup) as failure:
+            if not _is_ours(failure):
+                raise
             restarts += 1
             if attempts is not None and restarts > attempts:
                 raise
             delay = min(_SHORTEST_RESTART * 2 ** min(restarts - 1, 10), _LONGEST_RESTART)
             left = "" if attempts is None else f", {attempts - restarts} restarts left"
             LOGGER.error(
-                "listening ended: %s; starting again in %s s%s", failure, delay.total_seconds(), left
+                "listening ended: %s; starting again in %s s%s", _said(failure), delay.total_seconds(), left
             )
-            await clock.sleep(delay)
+            await runner.sleep(clock, delay)
         else:
             return
+
+
+def _is_ours(failure: BaseException) -> bool:
+    if isinstance(failure, BaseExceptionGroup):
+        return all(map(_is_ours, failure.exceptions))
+    return isinstance(failure, PenstockError)
+
+
+def _said(failure: BaseException) -> str:
+    if isinstance(failure, BaseExceptionGroup):
+        return "; ".join(map(_said, failure.exceptions))
+    return str(failure)

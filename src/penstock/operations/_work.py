@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any, Self
 
 from penstock.app import App, Selection
-from penstock.errors import UsageError
+from penstock.errors import TransientError, UsageError
 from penstock.lifecycle import State
 from penstock.listeners import Call, Runner, keep_alive
+from penstock.listeners._backoff import Backoff
 from penstock.message import Message
 from penstock.operations._values import EntryView, HandlerRun
 from penstock.operations._views import view_of_message
@@ -117,6 +118,24 @@ class Work:
         for worker in self._runner.workers:
             found[worker.group.name] = (*found.get(worker.group.name, ()), *worker.streams)
         return found
+
+    async def wait_for_servers(self) -> None:
+        """Wait until every server answers: as long, and as patiently, as the workers would.
+
+        Raises:
+            BrokerUnavailableError: One was away for more tries than the settings allow.
+            BrokerRefusedError: One does not let us.
+        """
+        attempts = self.app.settings.reconnect_attempts
+        backoff = Backoff("connecting", self.app.clock, attempts=attempts, observer=self.app.observer)
+        while True:
+            try:
+                await self.app.open()
+            except TransientError as failure:
+                await backoff.wait(failure)
+            else:
+                backoff.succeeded()
+                return
 
     async def run(self) -> None:
         """Work until it ends by itself or `stop` was called. Raises as `App.run`."""

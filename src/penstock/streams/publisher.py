@@ -17,7 +17,7 @@ from penstock.message import Message, Meta, new_event_ids
 from penstock.position import EntryId
 from penstock.streams.abc import AppendOutcome, Cap, Condition, Dedupe, NewEntry, RawId, StreamBroker
 from penstock.streams.layouts import NATIVE, Layout
-from penstock.telemetry import Observer
+from penstock.telemetry import Observer, guarded
 
 __all__ = ["CURRENT_MESSAGE", "Flusher", "Outgoing", "Prepared", "Published", "Publisher", "Said"]
 
@@ -90,7 +90,7 @@ class Publisher:
         self._max_body = max_body
         self._cap_for = cap_for
         self._layout = layout
-        self._observer = observer
+        self._observer = guarded(observer)
         self._time_us = time_us
         self._declared: dict[type, EventType] = {}
 

@@ -7,11 +7,11 @@ durable cursor makes the reader continue where its predecessor was, dead or aliv
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Set
 from datetime import timedelta
 from typing import Generic, TypeVar, cast
 
-from penstock.errors import UndecodableEntryError, UsageError
+from penstock.errors import CodecError, UndecodableEntryError, UsageError
 from penstock.event import EventType, event_type
 from penstock.message import Message
 from penstock.position import NEW, EntryId, Start
@@ -78,6 +78,8 @@ class StreamReader:
     def remove(self, stream: str) -> None:
         """Stop reading a stream. What was fetched of it and not handed out is dropped here, not from the stream."""
         self._waiting = [(name, start) for name, start in self._waiting if name != stream]
+        self._ready = deque(each for each in self._ready if each[0] != stream)
+        self._more_behind.discard(stream)
         self._positions.pop(stream, None)
         self._buffer.pop(stream, None)
         self._seen.pop(stream, None)
@@ -117,32 +119,46 @@ class StreamReader:
             except UndecodableEntryError:
                 if messages:
                     break  # hand out what came before it; the next read meets it again
-                self._ready.popleft()
+                self._pass_over(*self._ready.popleft())
                 raise
             self._ready.popleft()
             if message is not None:
                 messages.append(message)
         return messages
 
+    async def save(self, positions: Mapping[str, RawId]) -> None:
+        """Save the cursor at these last entries that were handled; for who will not read again. Needs a cursor."""
+        for stream, position in positions.items():
+            if self._cursor is not None and stream in self._positions:
+                await self._broker.save_cursor(stream, self._cursor, position)
+
     async def __aiter__(self) -> AsyncIterator[Message]:
         while True:
             while self._ready:
-                if (message := self._hand_out(*self._ready.popleft())) is not None:
+                stream, entry = self._ready.popleft()
+                try:
+                    message = self._hand_out(stream, entry)
+                except UndecodableEntryError:
+                    self._pass_over(stream, entry)
+                    raise
+                if message is not None:
                     yield message
                     await self._save_cursors()
             await self._fetch(_BLOCK)
 
     def _hand_out(self, stream: str, entry: RawEntry) -> Message | None:
-        if stream not in self._positions:
-            return None
-        self._seen[stream] = self._unsaved[stream] = entry[0]
+        message: Message | None = None
         try:
-            return self._layout.read(stream, entry[0], entry[1])
+            message = self._layout.read(stream, entry[0], entry[1])
         except UndecodableEntryError as failure:
             if self._on_undecodable is None:
                 raise
             self._on_undecodable(failure)
-            return None
+        self._seen[stream] = self._unsaved[stream] = entry[0]
+        return message
+
+    def _pass_over(self, stream: str, entry: RawEntry) -> None:
+        self._seen[stream] = self._unsaved[stream] = entry[0]
 
     async def _fetch(self, block: timedelta | None) -> None:
         await self.prepare()
@@ -166,10 +182,12 @@ class StreamReader:
         self._ready.extend(taken)
 
     async def _save_cursors(self) -> None:
-        if self._cursor is not None:
-            for stream, position in self._unsaved.items():
-                await self._broker.save_cursor(stream, self._cursor, position)
-        self._unsaved.clear()
+        if self._cursor is None:
+            return
+        for stream, position in list(self._unsaved.items()):  # streams may be removed meanwhile
+            await self._broker.save_cursor(stream, self._cursor, position)
+            if self._unsaved.get(stream) == position:
+                del self._unsaved[stream]
 
 
 def merge_in_order(
@@ -209,6 +227,7 @@ class TypedReader(Generic[T]):
     def __init__(self, reader: StreamReader, type_: type[T]) -> None:
         self._reader = reader
         self._event_type: EventType = event_type(type_)
+        self._left: deque[Message] = deque()
 
     @staticmethod
     def stream_of(type_: type) -> str:
@@ -220,18 +239,33 @@ class TypedReader(Generic[T]):
         await self._reader.prepare()
 
     async def read(self, *, block: timedelta | None = None) -> list[T]:
-        """The events that are there now; waits up to *block* for a first entry. Raises `CodecError`."""
-        return self._decode(await self._reader.read(block=block))
+        """The events that are there now; waits up to *block* for a first entry.
+
+        Raises:
+            CodecError: A body does not fit the type. What came before it was handed out, and reading again goes on
+                after it.
+        """
+        if not self._left:
+            self._left.extend(await self._reader.read(block=block))
+        events: list[T] = []
+        while self._left:
+            try:
+                events += self._decode(self._left[0])
+            except CodecError:
+                if events:
+                    break  # hand out what came before it; the next read meets it again
+                self._left.popleft()
+                raise
+            self._left.popleft()
+        return events
 
     async def __aiter__(self) -> AsyncIterator[list[T]]:
         while True:
             if events := await self.read(block=_BLOCK):
                 yield events
 
-    def _decode(self, messages: Sequence[Message]) -> list[T]:
+    def _decode(self, message: Message) -> list[T]:
         own = self._event_type
-        return [
-            cast(T, own.decode(message.data, version=message.version, content_type=message.content_type))
-            for message in messages
-            if message.name == own.name
-        ]
+        if message.name != own.name:
+            return []
+        return [cast(T, own.decode(message.data, version=message.version, content_type=message.content_type))]
