@@ -111,6 +111,7 @@ class Sweep:
 async def test_a_worker_that_dies_at_any_step_loses_nothing() -> None:
     """One run for each broker call's beginning and end; after the next workers every event is handled or recorded."""
     died = 0
+    sweep = Sweep()
     for step in range(10_000):
         sweep = Sweep()
         await sweep.emit()

@@ -18,6 +18,7 @@ from penstock.listeners import BroadcastWorker, Runner, keep_alive
 from penstock.position import BEGINNING
 from penstock.streams.abc import Claimed
 from penstock.testing import Faulty
+from penstock.testing.faulty import Step
 from tests.listeners.shop import MINUTE, OrderPlaced, Shop
 
 AWAY = BrokerUnavailableError("away")
@@ -323,8 +324,8 @@ class _Deaf(Faulty):
     def __init__(self, shop: Shop) -> None:
         self.is_away = False
 
-        def refuse(_: Any) -> None:
-            if self.is_away:
+        def refuse(step: Step) -> None:
+            if self.is_away and step.call != "interrupt":
                 raise AWAY
 
         super().__init__(shop.broker, at_step=refuse)

@@ -225,7 +225,9 @@ class CallPlan:
 def run_in_thread(executor: Executor | None, function: Callable[[], Any]) -> Awaitable[Any]:
     """Call *function* on a thread, in a copy of the present context."""
     context = contextvars.copy_context()
-    return asyncio.get_running_loop().run_in_executor(executor, context.run, _call_on_thread, function)
+    return asyncio.get_running_loop().run_in_executor(
+        executor, lambda: context.run(_call_on_thread, function)
+    )
 
 
 def _call_on_thread(function: Callable[[], Any]) -> Any:

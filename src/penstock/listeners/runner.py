@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, cast
 
 from penstock.clock import Clock, SystemClock
 from penstock.errors import PenstockError, UsageError
@@ -121,11 +121,13 @@ async def keep_alive(runner: Runner, *, attempts: int | None, clock: Clock | Non
 
 def _is_ours(failure: BaseException) -> bool:
     if isinstance(failure, BaseExceptionGroup):
-        return all(map(_is_ours, failure.exceptions))
+        group = cast("BaseExceptionGroup[BaseException]", failure)
+        return all(map(_is_ours, group.exceptions))
     return isinstance(failure, PenstockError)
 
 
 def _said(failure: BaseException) -> str:
     if isinstance(failure, BaseExceptionGroup):
-        return "; ".join(map(_said, failure.exceptions))
+        group = cast("BaseExceptionGroup[BaseException]", failure)
+        return "; ".join(map(_said, group.exceptions))
     return str(failure)
