@@ -44,6 +44,12 @@ class Shop:
         """Emit an `OrderPlaced` for each id."""
         return await self.publisher.publish_many([Outgoing(OrderPlaced(order_id=each)) for each in order_ids])
 
+    async def ship(self, *order_ids: str) -> list[Published]:
+        """Emit an `OrderShipped` for each id."""
+        return await self.publisher.publish_many(
+            [Outgoing(OrderShipped(order_id=each)) for each in order_ids]
+        )
+
     def worker(self, group: str = "shop", broker: StreamBroker | None = None, **options: Any) -> GroupWorker:
         """A worker of a group."""
         return GroupWorker(
