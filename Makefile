@@ -63,7 +63,7 @@ check: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --project pyproject.toml
 	$(BIN)/python -m tools.type_completeness
 	$(PYTEST) -n $(WORKERS) --dist worksteal $(HELD)
 

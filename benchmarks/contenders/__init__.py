@@ -78,7 +78,7 @@ ENTRANTS: Final = (
     ),
     Entrant(
         "walrus",
-        "walrus:Walrus",
+        "walrus_peer:Walrus",
         ("walrus",),
         {
             Role.PUBLISH: 16_000,
@@ -90,7 +90,7 @@ ENTRANTS: Final = (
     ),
     Entrant(
         "FastStream",
-        "faststream:FastStream",
+        "faststream_peer:FastStream",
         ("faststream",),
         {
             Role.PUBLISH: 11_000,
@@ -103,13 +103,13 @@ ENTRANTS: Final = (
     ),
     Entrant(
         "FastStream batch",
-        "faststream:FastStreamBatch",
+        "faststream_peer:FastStreamBatch",
         ("faststream",),
         {Role.CONSUME: 50_000, Role.CONSUME_PACED: 200},
     ),
     Entrant(
         "taskiq",
-        "taskiq:Taskiq",
+        "taskiq_peer:Taskiq",
         ("taskiq", "taskiq_redis"),
         {
             Role.PUBLISH: 5_000,

@@ -422,7 +422,7 @@ def _listener(
     retry: Retry | None = None,
     owner: type | None = None,
 ) -> Listener:
-    if not callable(function) or inspect.isclass(function):
+    if not inspect.isroutine(function):
         raise ConfigurationError(
             f"{function!r} cannot be a listener; decorate a function, or bring a class in with handlers="
         )
