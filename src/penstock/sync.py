@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine, Iterable, Iterator
+from concurrent.futures import Future
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 
 _WIND_UP_SECONDS = 30.0
+_LOOK_FOR_SIGNALS_SECONDS = 1.0
 
 
 class _LoopThread:
@@ -59,7 +61,7 @@ class _LoopThread:
 
         running = asyncio.run_coroutine_threadsafe(watched(), self._started())
         try:
-            return running.result()
+            return _result(running)
         except BaseException:
             if running.cancel():
                 ended.wait(_WIND_UP_SECONDS)
@@ -85,6 +87,16 @@ class _LoopThread:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
+
+
+def _result(running: "Future[T]") -> T:
+    """What comes of it. No wait is endless: a signal that arrives just before one begins is seen when it ends."""
+    while True:
+        try:
+            return running.result(timeout=_LOOK_FOR_SIGNALS_SECONDS)
+        except TimeoutError:
+            if running.done():
+                return running.result()
 
 
 class SyncApp:
