@@ -6,6 +6,7 @@
 #   make torture   the long form of the tests that need one
 #   make bench     figures beside the raw loop and the peers                            (ARGS="--only P1")
 #   make features  every promised feature with the tests that prove it
+#   make servers   run the contract suites on every kind of server, and write docs/reference/servers.md
 #   make docs      refresh what is generated in docs/, then run every snippet
 #   make format    let ruff format and fix
 #   make lock      resolve the newest versions into requirements/*.txt
@@ -28,12 +29,12 @@ INSTALL := $(PIP) install --quiet --no-deps --require-hashes
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench torture features docs format lock changelog clean
+.PHONY: help demo test check bench torture features servers docs format lock changelog clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '3,14s/^# //p' Makefile
+	@sed -n '3,15s/^# //p' Makefile
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -75,6 +76,9 @@ torture: $(VENV)/.ready
 
 features: $(VENV)/.ready
 	@$(PYTEST) --quiet --features-report $(ARGS)
+
+servers: $(VENV)/.ready
+	$(BIN)/python -m tools.servers $(ARGS)
 
 docs: $(VENV)/.ready
 	$(BIN)/python -m tools.api_listing

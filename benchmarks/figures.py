@@ -6,6 +6,7 @@ from typing import Final, TypeAlias, TypeVar
 from benchmarks.contenders import OURS, RAW, Entrant
 from benchmarks.harness import Bench
 from benchmarks.job import Outcome, Role
+from benchmarks.keeping import measure_archive, measure_collection, measure_history
 from benchmarks.results import Goal, Series, Table
 
 __all__ = ["FIGURES", "GOALS", "Measure"]
@@ -165,7 +166,11 @@ FIGURES: Final[dict[str, Measure]] = {
     "C1": _consuming("C1", "consume, acknowledge in batches of 100", Role.CONSUME, keep_awake=True),
     "C2": _consuming("C2", "consume, await each acknowledgement", Role.CONSUME_EACH, keep_awake=True),
     "L1": _latency,
+    "order": _consuming("order", "consume in group modes", Role.CONSUME_ORDERED, keep_awake=True),
     "growth": _growth,
+    "collect": measure_collection,
+    "archive": measure_archive,
+    "history": measure_history,
 }
 """How to measure each figure, in the order they are measured; M1 comes with C1."""
 
@@ -195,6 +200,7 @@ GOALS: Final = (
     _goal("L1 p99", "FastStream", 1, at_least=False),
     _goal("growth publish", f"{OURS}, small", 1.15, at_least=False, ours=f"{OURS}, large"),
     _goal("growth consume", f"{OURS}, small", 1.15, at_least=False, ours=f"{OURS}, large"),
+    _goal("history", f"{OURS}, small", 2, at_least=False, ours=f"{OURS}, large"),
     _goal("growth memory", f"{OURS}, small", 1.15, at_least=False, ours=f"{OURS}, large"),
 )
 """What is promised. A cost that may not grow is allowed what lies within the noise."""

@@ -18,6 +18,7 @@ class Role(StrEnum):
     PUBLISH_PACED = "publish at a steady low rate"
     CONSUME = "consume, acknowledge in batches"
     CONSUME_EACH = "consume, acknowledge each"
+    CONSUME_ORDERED = "consume in a mode that keeps an order"
     CONSUME_PACED = "consume at a steady low rate"
 
 

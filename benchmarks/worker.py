@@ -98,7 +98,7 @@ async def _work(contender: Contender[Any], job: Job) -> Outcome:
     match job.role:
         case Role.PUBLISH_PACED:
             return await _publish_paced(contender, job)
-        case Role.CONSUME:
+        case Role.CONSUME | Role.CONSUME_ORDERED:
             return await _consume(contender, job, Acknowledge.BATCH)
         case Role.CONSUME_EACH:
             return await _consume(contender, job, Acknowledge.EACH)

@@ -5,6 +5,7 @@ import inspect
 import pickle
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ SAMPLES: dict[str, Any] = {
     "str": "sample",
     "str | None": "sample",
     "int": 7,
+    "datetime.timedelta": timedelta(seconds=7),
     "Sequence[str]": ("first", "second"),
     "Sequence[str | None]": ("first", None),
     "Sequence[BaseException | None]": (None, OSError("gone")),

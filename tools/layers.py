@@ -25,7 +25,20 @@ VOCABULARY: Final = frozenset(
 _ENGINES: Final = frozenset({"listeners", "archive", "projections", "services", "machines", "relays"})
 _EDGES: Final = frozenset({"replays", "gateways", "models"})
 _WIRING: Final = frozenset({"app", "config"})
-_WIRING_UP: Final = _WIRING | {"_building", "_wiring", "sync"}
+_WIRING_UP: Final = _WIRING | {
+    "_archiving",
+    "_building",
+    "_emitting",
+    "_histories",
+    "_housekeeping",
+    "_locking",
+    "_remembering",
+    "_registering",
+    "_registry",
+    "_scheduling",
+    "_wiring",
+    "sync",
+}
 """The wiring with the modules that `app` is cut into."""
 _FACES: Final = frozenset({"cli", "dashboard"})
 
@@ -56,6 +69,8 @@ FOREIGN: Final[Mapping[str, frozenset[str]]] = {
     "rich": frozenset({"cli", "demo"}),
     "redis": frozenset({"streams", "testing"}) | _WIRING_UP,
     "hiredis": frozenset({"streams"}),
+    "sqlalchemy": frozenset({"archive", "store"}),
+    "fsspec": frozenset({"archive"}),
 }
 """Packages of others that only some parts may import."""
 

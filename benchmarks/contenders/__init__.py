@@ -7,10 +7,14 @@ from typing import Final
 
 from benchmarks.job import Role
 
-__all__ = ["ABSENT", "ENTRANTS", "OURS", "RAW", "Entrant"]
+__all__ = ["ABSENT", "ENTRANTS", "EXCLUSIVE", "KEYED", "OURS", "RAW", "Entrant"]
 
 OURS: Final = "penstock"
 """The name under which our own side takes part; goals are about it."""
+
+KEYED: Final = "penstock keyed"
+EXCLUSIVE: Final = "penstock exclusive"
+"""Our own side in the modes that keep an order; they take part where order is the question."""
 
 RAW: Final = "raw loop"
 """The limit that every other contender is compared with."""
@@ -59,9 +63,22 @@ ENTRANTS: Final = (
             Role.PUBLISH_SHARED: 60_000,
             Role.PUBLISH_BATCH: 120_000,
             Role.CONSUME: 150_000,
+            Role.CONSUME_ORDERED: 150_000,
             Role.CONSUME_EACH: 14_000,
             Role.CONSUME_PACED: 200,
         },
+    ),
+    Entrant(
+        KEYED,
+        "penstock:Keyed",
+        ("penstock",),
+        {Role.CONSUME_ORDERED: 60_000},
+    ),
+    Entrant(
+        EXCLUSIVE,
+        "penstock:Exclusive",
+        ("penstock",),
+        {Role.CONSUME_ORDERED: 60_000},
     ),
     Entrant(
         "redis-py",

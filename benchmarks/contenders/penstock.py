@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import Literal, TypeAlias
 
 from benchmarks.contender import Acknowledge, Contender, Place, Publisher
 from benchmarks.tally import Tally
 from penstock import App, Delivery, Event
 
-__all__ = ["Penstock"]
+__all__ = ["Exclusive", "Keyed", "Penstock"]
+
+
+Mode: TypeAlias = Literal["parallel", "keyed", "exclusive"]
 
 
 class OrderPlaced(Event, name="order.placed", key="order_id"):
@@ -37,6 +41,8 @@ class _PenstockPublisher(Publisher[OrderPlaced]):
 class Penstock(Contender[OrderPlaced]):
     """An app on the benchmark's server; a consumer reads as many entries at once as everybody here."""
 
+    mode: Mode = "parallel"
+
     def __init__(self) -> None:
         super().__init__(OrderPlaced)
 
@@ -49,7 +55,11 @@ class Penstock(Contender[OrderPlaced]):
         app = App("bench", streams=f"unix://{place.socket}")
         each = acknowledge is Acknowledge.EACH
         group = app.group(
-            place.group, streams=[place.stream], max_batch=place.batch, concurrency=1 if each else 10
+            place.group,
+            mode=self.mode,
+            streams=[place.stream],
+            max_batch=place.batch,
+            concurrency=1 if each else 10,
         )
         if each:
 
@@ -69,3 +79,15 @@ class Penstock(Contender[OrderPlaced]):
             await tally.finished.wait()
             runner.stop()
             await running
+
+
+class Keyed(Penstock):
+    """Order per key: the orders of one id one after the other, those of different ids side by side."""
+
+    mode: Mode = "keyed"
+
+
+class Exclusive(Penstock):
+    """Total order: one leased owner, one order at a time."""
+
+    mode: Mode = "exclusive"

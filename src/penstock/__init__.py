@@ -10,10 +10,13 @@ from penstock.codec import BYTES, JSON, MESSAGEPACK, TEXT, Codec
 from penstock.errors import PenstockError
 from penstock.event import Event, event, upcaster
 from penstock.listeners import Call, Delivery, Group, GroupSettings, Listener, Router, on
+from penstock.listeners.history import History
 from penstock.message import Message
 from penstock.position import BEGINNING, NEW, EntryId
 from penstock.retry import GiveUp, LeavePending, Release, Retry, RetryLater
 from penstock.streams.publisher import Flusher, Published
+from penstock.streams.scheduling import Scheduled
+from penstock.streams.topics import Topic
 from penstock.telemetry import Observer
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "GiveUp",
     "Group",
     "GroupSettings",
+    "History",
     "LeavePending",
     "Listener",
     "Message",
@@ -44,6 +48,8 @@ __all__ = [
     "Retry",
     "RetryLater",
     "Router",
+    "Scheduled",
+    "Topic",
     "event",
     "on",
     "upcaster",

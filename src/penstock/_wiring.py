@@ -6,13 +6,16 @@ Backends are imported here, when a pool needs one: importing penstock loads no d
 import asyncio
 import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.clock import Clock
-from penstock.config import Settings
+from penstock.config import Settings, StreamSettings
 from penstock.errors import UnregisteredGroupError, UnregisteredStreamError
 from penstock.streams.abc import Cap, StreamBroker
+from penstock.streams.partitioned import Partitioned
+from penstock.streams.partitions import declared_of
 from penstock.telemetry import Observer, guarded
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Brokers", "Link", "Links"]
 
 _DEFAULT_POOL = "default"
+_MOST_NAMES = 10_000
 
 
 class Brokers:
@@ -50,24 +54,62 @@ class Brokers:
             for name, declared in settings.stream_settings.items()
             if declared.max_entries is not None or declared.max_age is not None
         }
+        self._partitions = settings.partitions
+        self._declared: dict[str, StreamSettings | None] = {**settings.stream_settings}
+        self.partitioned = (
+            Partitioned(
+                self._partitions,
+                self.broker_for,
+                clock=clock,
+                routed_into_themselves={
+                    name for name, each in settings.stream_settings.items() if each.routed_from == name
+                },
+            )
+            if self._partitions
+            else None
+        )
+        """The streams that are declared with partitions, if there are any."""
         self._use: ServerUse | None = None
         self._opening = asyncio.Lock()
         self._preparing = asyncio.Lock()
         self.is_open = False
+        self.is_registered = False
+        """Whether the servers were told of the declared groups."""
 
     # -- which server -------------------------------------------------------------------------------------------
 
     def broker_for(self, stream: str) -> StreamBroker:
         """The server that keeps *stream*. Raises `UnregisteredStreamError` in strict mode."""
-        declared = self._settings.stream_settings.get(stream)
+        declared = self.declared(stream)
         if declared is None:
             if self._settings.strict:
-                import difflib  # only when something is wrong
-
-                close = difflib.get_close_matches(stream, self._settings.stream_settings, n=1)
-                raise UnregisteredStreamError(stream, nearest=close[0] if close else None)
+                raise UnregisteredStreamError(
+                    stream, nearest=_nearest(stream, self._settings.stream_settings)
+                )
             return self._pools[_DEFAULT_POOL]
         return self._pools[declared.pool]
+
+    def declared(self, stream: str) -> StreamSettings | None:
+        """What the settings say of *stream*: what they say of the whole is said of its partitions and shards, too."""
+        try:
+            return self._declared[stream]
+        except KeyError:
+            found = declared_of(stream, self._settings.stream_settings, self._partitions)
+            if len(self._declared) < _MOST_NAMES:
+                self._declared[stream] = found
+            return found
+
+    async def lanes_of(self, stream: str) -> tuple[str, ...]:
+        """The streams to read for *stream*: itself, or all that it has and had as partitions.
+
+        Raises:
+            PartitionCountError: The settings say another number of partitions than the stream has.
+        """
+        return (stream,) if self.partitioned is None else await self.partitioned.lanes(stream)
+
+    def is_partitioned(self, stream: str) -> bool:
+        """Whether *stream* is declared with partitions."""
+        return self.partitioned is not None and self.partitioned.count_of(stream) is not None
 
     def check_group(self, group: str, stream: str) -> None:
         """Raises `UnregisteredGroupError` for a group that is not among those declared for the stream.
@@ -75,18 +117,18 @@ class Brokers:
         In strict mode also `UnregisteredStreamError`, for a stream that is declared nowhere.
         """
         self.broker_for(stream)
-        declared = self._settings.stream_settings.get(stream)
+        declared = self.declared(stream)
         if declared is not None and declared.groups is not None and group not in declared.groups:
-            raise UnregisteredGroupError(group, stream)
+            raise UnregisteredGroupError(group, stream, nearest=_nearest(group, declared.groups))
 
     def pool_of(self, stream: str) -> str:
         """The name of the pool that *stream* is in."""
-        declared = self._settings.stream_settings.get(stream)
+        declared = self.declared(stream)
         return declared.pool if declared is not None else _DEFAULT_POOL
 
     def cap_for(self, stream: str) -> Cap | None:
-        """How large *stream* may grow, if its settings say so."""
-        return self._caps.get(stream)
+        """How large *stream* may grow, if its settings say so; a partition, and a shard, each by itself."""
+        return declared_of(stream, self._caps, self._partitions) if self._caps else None
 
     @property
     def pools(self) -> dict[str, StreamBroker]:
@@ -167,6 +209,12 @@ class Brokers:
     async def __aexit__(self, *_: object) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(self.close())
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    import difflib  # only when something is wrong
+
+    return next(iter(difflib.get_close_matches(name, [*known], n=1)), None)
 
 
 @dataclass(slots=True)

@@ -6,26 +6,36 @@ Declaring connects to nothing. ``async with app``, the first emit or read, and `
 import contextlib
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from penstock._building import Selection, build_workers, load_configured
+from penstock._archiving import HasArchive
+from penstock._building import Selection, build_workers, group_consumer, load_configured
+from penstock._emitting import Emits
+from penstock._histories import TellsHistories
+from penstock._housekeeping import Housekeeper, beside_work, keeping_of
+from penstock._locking import GivesLocks
+from penstock._registering import register_groups
+from penstock._registry import DeclaresStreams
+from penstock._remembering import GivesValues
+from penstock._scheduling import DeclaresRecurring, mover_of, runner_of, together
 from penstock._wiring import Brokers, Link, Links
 from penstock.clock import Clock, SystemClock, parse_duration
-from penstock.codec import Codec
 from penstock.config import Settings, load_settings
 from penstock.errors import ConfigurationError
 from penstock.listeners.calls import Dependencies, Factory
+from penstock.listeners.consuming import GroupConsumer
 from penstock.listeners.groups import Router
 from penstock.listeners.runner import Runner, keep_alive
-from penstock.message import new_event_id
-from penstock.position import NEW, EntryId, Start, parse_start
-from penstock.streams.abc import Dedupe, StreamBroker
-from penstock.streams.publisher import Flusher, Outgoing, Published, Publisher, Said
+from penstock.position import NEW, Start, parse_start
+from penstock.streams.abc import StreamBroker
+from penstock.streams.following import FollowingReader
+from penstock.streams.publisher import Publisher
 from penstock.streams.reader import StreamReader, TypedReader
+from penstock.streams.topics import with_shard
 from penstock.telemetry import Observer
 
 if TYPE_CHECKING:
@@ -36,7 +46,9 @@ __all__ = ["App", "Selection"]
 T = TypeVar("T")
 
 
-class App(Router):
+class App(
+    Router, HasArchive, DeclaresStreams, Emits, DeclaresRecurring, TellsHistories, GivesLocks, GivesValues
+):
     """One service: its groups and listeners, its settings, its way to the streams.
 
     Args:
@@ -78,6 +90,8 @@ class App(Router):
             self._client = streams
         self._broker = broker
         self._settings: Settings | None = None
+        self._own_layouts = {}
+        self._recurring = {}
         self._links = Links()
         self._memory: dict[str, Any] = {}
 
@@ -92,6 +106,7 @@ class App(Router):
                 overrides=self._overrides,
                 source=self.name,
                 groups=self.registry.groups,
+                layouts=self._own_layouts,
             )
             load_configured(self, settings)
             self._settings = settings
@@ -155,7 +170,7 @@ class App(Router):
 
         Each event loop has connections of its own: what is opened in one is closed in the same.
         """
-        await (await self._prepared()).open()
+        await register_groups(self, await self._opened())
 
     async def close(self) -> None:
         """Disconnect this event loop; after the last one, clean up what is shared. Idempotent; may be opened again."""
@@ -163,6 +178,7 @@ class App(Router):
         link = self._links.take()
         if not self._links:
             await self.dependencies.close()
+            await self._close_archive()
         if link is not None:
             await link.brokers.close()
 
@@ -235,86 +251,19 @@ class App(Router):
         brokers = await self._opened()
         link = self._link()
         if link.publisher is None:
+            await register_groups(self, brokers)
             link.publisher = Publisher(
                 broker_for=brokers.broker_for,
                 source=self.settings.source or self.name,
                 max_body=self.settings.max_body,
                 cap_for=brokers.cap_for,
+                layout=self.layouts,
                 observer=self.observer,
                 time_us=self.clock.time_us,
+                partitioned=brokers.partitioned,
+                indexed=[each.name for each in self.settings.stream_settings.values() if each.history],
             )
         return link.publisher
-
-    # -- emitting -----------------------------------------------------------------------------------------------
-
-    async def emit(
-        self,
-        event: object,
-        *,
-        name: str | None = None,
-        stream: str | None = None,
-        key: str | None = None,
-        kind: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        codec: Codec | None = None,
-        entry_id: EntryId | None = None,
-        event_id: str | None = None,
-        dedupe: Dedupe | bool = False,
-    ) -> Published:
-        """Write one event to its stream and answer where it went.
-
-        *event* is an instance of a declared event class, or any value with *name*. What is left out comes from the
-        class; the stream of a bare name is the name. *entry_id* sets the place; *event_id* the identity. With *dedupe*
-        the server writes an event of the same id (or the token you give) once, so that an unknown outcome may be sent
-        again.
-
-        Raises:
-            UsageError: The event cannot be published as it is; nothing was sent.
-            UnregisteredStreamError: Strict mode does not know the stream; nothing was sent.
-            EntryIdTooSmallError: *entry_id* is not above the stream's last.
-            StreamFullError: The stream is at its cap.
-            BrokerUnavailableError: Nothing was written.
-            PublishError: The connection broke after sending: the event may be there.
-        """
-        link = self._links.here()
-        publisher = link.publisher if link is not None else None
-        if publisher is None:
-            publisher = await self._publishing()
-        return await publisher.publish(
-            Outgoing(event, stream, name, key, kind, headers, codec, entry_id, event_id, dedupe)
-        )
-
-    async def emit_to(self, streams: Iterable[str], event: object, **said: Unpack[Said]) -> list[Published]:
-        """Write the same event, under one event id, to several streams; one place per stream.
-
-        The keywords and errors are those of `emit_many`, without ``stream``.
-        """
-        publisher = await self._publishing()
-        said.setdefault("event_id", new_event_id())
-        batch: list[Outgoing] = []
-        for stream in streams:
-            said["stream"] = stream
-            batch.append(Outgoing(event, **said))
-        return await publisher.publish_many(batch)
-
-    async def emit_many(self, events: Iterable[object], **said: Unpack[Said]) -> list[Published]:
-        """Write many events in one pipeline per server, in order; where each went. The keywords are those of `emit`.
-
-        Every event is checked and encoded before the first is sent.
-
-        Raises:
-            UsageError: One of the events cannot be published; nothing was sent.
-            CodecError: One of the bodies cannot be encoded; nothing was sent.
-            PublishError: Some were not written, or nobody knows: it says which.
-        """
-        publisher = await self._publishing()
-        return await publisher.publish_many([Outgoing(event, **said) for event in events])
-
-    @contextlib.asynccontextmanager
-    async def flusher(self, *, limit: int = 1000) -> AsyncIterator[Flusher]:
-        """Collect events and write them together: at *limit*, on ``flush()``, and when the block ends well."""
-        async with (await self._publishing()).flusher(limit=limit) as flusher:
-            yield flusher
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -336,19 +285,26 @@ class App(Router):
             )
         [broker] = brokers.values() or [(await self.brokers())["default"]]
         place = parse_start(start) if isinstance(start, str) else start
-        return StreamReader(broker, streams, start=place, cursor=cursor, count=count)
+        how: dict[str, Any] = {"cursor": cursor, "count": count, "layout": self.layouts.reader}
+        servers = await self._opened()
+        if any(map(servers.is_partitioned, streams)):
+            return FollowingReader(broker, streams, start=place, lanes_of=servers.lanes_of, **how)
+        return StreamReader(broker, streams, start=place, **how)
 
     async def read(
         self,
         type_: type[T],
         *,
         stream: str | None = None,
+        shard: str | None = None,
         start: Start | str = NEW,
         cursor: str | None = None,
         count: int = 100,
     ) -> TypedReader[T]:
         """Read one event type in batches of decoded events: ``async for batch in await app.read(OrderPlaced)``."""
         where = stream or TypedReader.stream_of(type_)
+        if shard is not None:
+            where = with_shard(where, shard)
         return TypedReader(await self.reader(where, start=start, cursor=cursor, count=count), type_)
 
     # -- running ------------------------------------------------------------------------------------------------
@@ -356,7 +312,9 @@ class App(Router):
     async def runner(self, selection: "Selection | None" = None) -> Runner:
         """The workers of this app (or of the selected part), ready to run. Raises `ConfigurationError`."""
         brokers = await self._prepared()
-        return Runner(build_workers(self, brokers, selection or Selection()))
+        chosen = selection or Selection()
+        workers = build_workers(self, brokers, chosen)
+        return runner_of(self, brokers, chosen, workers, beside_work(self, brokers, chosen))
 
     async def run(
         self,
@@ -387,6 +345,19 @@ class App(Router):
             await runner.run()
         else:
             await keep_alive(runner, attempts=attempts, clock=self.clock)
+
+    async def keep_house(self) -> None:
+        """Do what somebody has to do now and then (collecting above all) until cancelled; workers do it too."""
+        brokers = await self._opened()
+        await together(Housekeeper(keeping_of(self, brokers)).run, mover_of(self, brokers).run)()
+
+    def consumer(self, group: str) -> GroupConsumer:
+        """A consumer group in your own hands: numbered consumers that give batches to a function of yours.
+
+        The group and its streams are declared in code or settings; its listeners, if it has any, do not run here.
+        Raises `ConfigurationError` for one without streams.
+        """
+        return group_consumer(self, group)
 
     # -- without asyncio ----------------------------------------------------------------------------------------
 

@@ -11,9 +11,12 @@ PenstockError
 ├── ConfigurationError              fix the settings or the declarations; nothing was started
 │   ├── InvalidSettingsError        carries every problem found, not only the first
 │   ├── UnregisteredStreamError     strict mode: declare the stream
+│   ├── PartitionCountError         the settings and the stream's record disagree: change one of them
 │   ├── UnregisteredGroupError      declare the group for the stream
 │   ├── UnknownDependencyError
 │   ├── MissingExtraError           install the named extra
+│   ├── NoArchiveError              configure an archive
+│   ├── IncompleteArchiveError      the driver lacks part of the contract
 │   └── NoServerBinaryError         install the extra, or give a URL
 ├── BrokerError
 │   ├── BrokerUnavailableError      also a TransientError: calling again is safe
@@ -23,9 +26,16 @@ PenstockError
 │   ├── UnknownGroupError           create the consumer group first
 │   ├── EntryIdTooSmallError        an explicit id must be above the stream's last
 │   ├── StreamFullError             also a TransientError: the cap is reached and all of it is needed
+│   ├── RepartitioningError         also a TransientError: the partition takes nothing under the layout that chose it
 │   ├── ConsumerBusyError           another process works under this consumer name
+│   ├── LeaseBusyError              also a TransientError: another holds the lease or lock
+│   ├── LeaseLostError              the lease or lock went before the work was done: what was done may be done again
+│   ├── LaneBusyError               another member works this stream of an ordered group
 │   ├── PublishError                says per event: written, not written, unknown
 │   └── EmbeddedServerError         the embedded server could not be started or stopped
+├── ArchiveError                    the archive refused; messages are where they were
+│   ├── ArchiveUnavailableError     also a TransientError: calling again is safe
+│   └── ArchiveDamagedError         one of its files cannot be read; the others can
 ├── CodecError                      the bytes do not fit the schema: trying again will not help
 │   ├── EncodeError
 │   ├── DecodeError
@@ -39,9 +49,13 @@ The signals that a handler raises to say what should become of its message (`Giv
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 __all__ = [
+    "ArchiveDamagedError",
+    "ArchiveError",
+    "ArchiveUnavailableError",
     "BodyTooLargeError",
     "BrokerError",
     "BrokerFullError",
@@ -55,13 +69,20 @@ __all__ = [
     "EncodeError",
     "EntryIdTooSmallError",
     "IllegalTransitionError",
+    "IncompleteArchiveError",
     "InvalidSettingsError",
+    "LeaseBusyError",
+    "LeaseLostError",
+    "LaneBusyError",
     "MalformedDurationError",
     "MalformedEntryIdError",
     "MissingExtraError",
+    "NoArchiveError",
     "NoServerBinaryError",
+    "PartitionCountError",
     "PenstockError",
     "PublishError",
+    "RepartitioningError",
     "StreamFullError",
     "TransientError",
     "UndecodableEntryError",
@@ -170,13 +191,25 @@ class UnregisteredStreamError(ConfigurationError):
         super().__init__(f"stream {stream!r} is not registered{hint}; declare it, or switch strict mode off")
 
 
+class PartitionCountError(ConfigurationError):
+    """The settings give a stream another number of partitions than it has. Nothing was written or read."""
+
+    def __init__(self, stream: str, *, declared: int, recorded: int) -> None:
+        self.stream, self.declared, self.recorded = stream, declared, recorded
+        super().__init__(
+            f"stream {stream!r} has {recorded} partitions, and the settings say {declared}; "
+            f"change the stream with 'penstock streams repartition {stream} {declared}', or the setting to {recorded}"
+        )
+
+
 class UnregisteredGroupError(ConfigurationError):
     """The stream declares its consumer groups, and this is none of them. Nothing was read."""
 
-    def __init__(self, group: str, stream: str) -> None:
-        self.group, self.stream = group, stream
+    def __init__(self, group: str, stream: str, *, nearest: str | None = None) -> None:
+        self.group, self.stream, self.nearest = group, stream, nearest
+        hint = f" (did you mean {nearest!r}?)" if nearest else ""
         super().__init__(
-            f"consumer group {group!r} is not registered for stream {stream!r}; "
+            f"consumer group {group!r} is not registered for stream {stream!r}{hint}; "
             "add it to the stream's groups, or declare the stream without a list of groups"
         )
 
@@ -198,6 +231,21 @@ class MissingExtraError(ConfigurationError):
     def __init__(self, what: str, extra: str) -> None:
         self.what, self.extra = what, extra
         super().__init__(f"{what} needs an extra: pip install 'penstock[{extra}]'")
+
+
+class NoArchiveError(ConfigurationError):
+    """No archive is configured. Nothing was archived, and nothing was removed."""
+
+
+class IncompleteArchiveError(ConfigurationError):
+    """What was given as an archive cannot do all that an archive promises."""
+
+    def __init__(self, driver: str, missing: Sequence[str]) -> None:
+        self.driver, self.missing = driver, tuple(missing)
+        super().__init__(
+            f"archive driver {driver!r} lacks {', '.join(self.missing)}; "
+            "see `penstock.archive.Archive` for what a driver has to do"
+        )
 
 
 class NoServerBinaryError(ConfigurationError):
@@ -260,8 +308,23 @@ class StreamFullError(BrokerError, TransientError):
     def __init__(self, stream: str, *, limit: int) -> None:
         self.stream, self.limit = stream, limit
         super().__init__(
-            f"stream {stream!r} holds {limit:,} entries, its cap, and a consumer group still needs the oldest; "
-            "let the group catch up, raise the cap, or allow it to remove what is needed"
+            f"stream {stream!r} holds {limit:,} entries, its cap, and a reader still needs the oldest; "
+            "let it catch up, raise the cap, or allow it to remove what is needed"
+        )
+
+
+class RepartitioningError(BrokerError, TransientError):
+    """A partition is closed, or belongs to another layout than the one that chose it. Nothing was written.
+
+    Publishers read the layout again and wait for a while by themselves; who gets this error has waited.
+    """
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        base = stream.rpartition(":")[0] or stream
+        super().__init__(
+            f"partition {stream!r} takes no events: the stream is being repartitioned; publish again later, and if "
+            f"that lasts, finish it with 'penstock streams repartition {base}'"
         )
 
 
@@ -273,6 +336,39 @@ class ConsumerBusyError(BrokerError):
         super().__init__(
             f"consumer {consumer!r} of group {group!r} is in use by {holder}; "
             "choose another name, or leave the name out to get a free one"
+        )
+
+
+class LaneBusyError(BrokerError):
+    """Another member works this stream of an ordered group, and ours was told not to wait."""
+
+    def __init__(self, group: str, stream: str, holder: str) -> None:
+        self.group, self.stream, self.holder = group, stream, holder
+        super().__init__(
+            f"stream {stream!r} of ordered group {group!r} is worked by {holder}; "
+            "stop that one first, or let this one wait: busy='wait'"
+        )
+
+
+class LeaseBusyError(BrokerError, TransientError):
+    """Another holds the lease or lock. `remaining` is how long it does if it does not renew."""
+
+    def __init__(self, name: str, holder: str, *, remaining: timedelta) -> None:
+        self.name, self.holder, self.remaining = name, holder, remaining
+        super().__init__(
+            f"{name!r} is held by {holder}, for {remaining.total_seconds():.1f} s unless it is renewed; "
+            "wait for it, or come again later"
+        )
+
+
+class LeaseLostError(BrokerError):
+    """A lease or lock was lost while it was needed. Another may have it, and may have begun the same work."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(
+            f"{name!r} was lost: {reason}; look at what has been done before you do it again, "
+            "and give a longer life if the process was too busy to renew"
         )
 
 
@@ -301,6 +397,22 @@ class PublishError(BrokerError):
 
 class EmbeddedServerError(BrokerError):
     """The embedded server could not be started, adopted or stopped."""
+
+
+class ArchiveError(PenstockError):
+    """The archive refuses what it was asked for. What was to be archived is still in its stream."""
+
+
+class ArchiveUnavailableError(ArchiveError, TransientError):
+    """The archive cannot be reached, or is full or read-only. Calling again is safe."""
+
+
+class ArchiveDamagedError(ArchiveError):
+    """A file of the archive cannot be read. Everything in other files can."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path} cannot be read: {reason}; put it back from a copy, or move it away")
 
 
 class CodecError(PenstockError):

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 
 from penstock.codec import codec_for
-from penstock.errors import DecodeError
+from penstock.errors import DecodeError, MalformedEntryIdError
 from penstock.event import event_type, is_event
 from penstock.position import EntryId
 
@@ -56,6 +56,14 @@ class Meta(msgspec.Struct, omit_defaults=True, gc=False):
     """The event id of the message that was being handled when this one was emitted."""
     original_id: str | None = None
     """The entry id it had first, when it was put back from an archive."""
+
+    @property
+    def first_entry_id(self) -> EntryId | None:
+        """`original_id` as a place; ``None`` without one, and for what is no entry id."""
+        try:
+            return None if self.original_id is None else EntryId.parse(self.original_id)
+        except MalformedEntryIdError:
+            return None
 
 
 def new_event_ids(count: int, time_us: int) -> list[str]:
@@ -145,6 +153,11 @@ class Message:
         if self._entry_id is None:
             self._entry_id = EntryId.parse(self.raw_entry_id)
         return self._entry_id
+
+    @property
+    def original_id(self) -> EntryId | None:
+        """The entry id it had first, when it was put back from an archive; else ``None``."""
+        return self.meta.first_entry_id
 
     @property
     def time(self) -> datetime:

@@ -5,21 +5,24 @@ import os
 import threading
 from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import Future
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
+from penstock._locking import SyncLock
 from penstock.clock import parse_duration
 from penstock.errors import UsageError
+from penstock.listeners.history import History, Until
 from penstock.message import Message
 from penstock.position import NEW, Start
 from penstock.streams.publisher import Published, Said
+from penstock.streams.scheduling import Scheduled
 
 if TYPE_CHECKING:
     from penstock.app import App
     from penstock.streams.reader import StreamReader, TypedReader
 
-__all__ = ["SyncApp", "SyncReader"]
+__all__ = ["SyncApp", "SyncHistory", "SyncReader"]
 
 T = TypeVar("T")
 
@@ -128,9 +131,29 @@ class SyncApp:
     ) -> None:
         self.close()
 
-    def emit(self, event: object, **said: Unpack[Said]) -> Published:
-        """Write one event; see `App.emit`."""
-        return self._thread.run(self._app.emit(event, **said))
+    @overload
+    def emit(self, event: object, **said: Unpack[Said]) -> Published: ...
+    @overload
+    def emit(self, event: object, *, at: datetime | str, **said: Unpack[Said]) -> Scheduled: ...
+    @overload
+    def emit(self, event: object, *, after: timedelta | str, **said: Unpack[Said]) -> Scheduled: ...
+    def emit(self, event: object, **said: Any) -> Published | Scheduled:
+        """Write one event, now or later; see `App.emit`."""
+        emit: Any = self._app.emit
+        published: Published | Scheduled = self._thread.run(emit(event, **said))
+        return published
+
+    def scheduled(self, *, stream: str | None = None, limit: int | None = None) -> list[Scheduled]:
+        """The events that wait for their time; see `App.scheduled`."""
+        return self._thread.run(self._app.scheduled(stream=stream, limit=limit))
+
+    def cancel_scheduled(self, event_id: str, *, stream: str | None = None) -> bool:
+        """Take back an event that waits; see `App.cancel_scheduled`."""
+        return self._thread.run(self._app.cancel_scheduled(event_id, stream=stream))
+
+    def history(self, events: Any, identifier: object, **where: str | None) -> "SyncHistory":
+        """The history of one entity; see `App.history`."""
+        return SyncHistory(self._thread, self._app.history(events, identifier, **where))
 
     def emit_many(self, events: Iterable[object], **said: Unpack[Said]) -> list[Published]:
         """Write many events; see `App.emit_many`."""
@@ -153,20 +176,53 @@ class SyncApp:
         type_: type[T],
         *,
         stream: str | None = None,
+        shard: str | None = None,
         start: Start | str = NEW,
         cursor: str | None = None,
         count: int = 100,
     ) -> "SyncReader[T]":
         """Read one event type; see `App.read`."""
         reader = self._thread.run(
-            self._app.read(type_, stream=stream, start=start, cursor=cursor, count=count)
+            self._app.read(type_, stream=stream, shard=shard, start=start, cursor=cursor, count=count)
         )
         self._thread.run(reader.prepare())
         return SyncReader(self._thread, reader)
 
+    def lock(
+        self,
+        name: str,
+        *,
+        life: timedelta | str = "30s",
+        wait: timedelta | str | bool | None = None,
+        pool: str = "default",
+    ) -> SyncLock:
+        """A lock that all processes of the namespace share, as a context manager; see `App.lock`."""
+        lock = self._app.lock(name, life=life, wait=wait, cancel_when_lost=False, pool=pool)
+        return SyncLock(self._thread.run, lock)
+
     def run(self, **options: Any) -> None:
         """Work the app's groups in the loop thread until it ends by itself; see `App.run`."""
         self._thread.run(self._app.run(**options))
+
+
+class SyncHistory:
+    """The history of one entity for synchronous code; see `penstock.listeners.history.History`."""
+
+    def __init__(self, thread: _LoopThread, history: History) -> None:
+        self._thread = thread
+        self._history = history
+
+    def events(self, until: Until | None = None) -> list[Message]:
+        """The entity's events, oldest first; see `History.events`."""
+
+        async def listed() -> list[Message]:
+            return [message async for message in self._history.events(until)]
+
+        return self._thread.run(listed())
+
+    def state(self, until: Until | None = None) -> dict[str, Any]:
+        """What its events make of it; see `History.state`."""
+        return self._thread.run(self._history.state(until))
 
 
 class SyncReader(Generic[T]):

@@ -1,6 +1,7 @@
 """Every command keeps the same conventions: exit codes, --json, --yes, --dry-run, errors that name the remedy."""
 
 import json
+import uuid
 from dataclasses import dataclass, field
 
 import pytest
@@ -18,7 +19,8 @@ class Case:
     words: str
     code: int
     given: str = "orders"
-    """``orders``: two are in the stream; ``failed``: both failed; ``nothing``; ``no app``."""
+    """``orders``: two are in the stream; ``failed``: both failed; ``nothing``; ``no app``; ``archive``: two more are in
+    an archive."""
     stdin: str = ""
     keys: tuple[str, ...] = field(default=())
     """What the JSON document has, besides what every document has."""
@@ -73,6 +75,15 @@ CASES = [
     Case("run --reload --until-idle", 2),
     Case("run --idle-exit 5", 2),
     Case("run --processes 0", 2),
+    Case("groups claim nobody --from 2 --to 1 --yes", 1),
+    Case("groups claim billing --from 2 --to consumer-2", 2),
+    Case("groups claim mail --from 2 --to 1", 1),
+    Case("groups claim mail --from 2 --to 1 --dry-run", 0, "failed", keys=("total", "dry_run")),
+    Case("groups claim mail --from 2 --to 1 --yes", 0, "failed", keys=("total", "dry_run")),
+    Case("run --processes 3-2", 2),
+    Case("run --processes many", 2),
+    Case("run --processes 1-2 --until-idle", 2),
+    Case("run --processes 1-2 --reload", 2),
     Case("run no.such", 1),
     Case("run app.py", 2),
     Case("run", 1, "no app"),
@@ -92,6 +103,66 @@ CASES = [
     Case("listen nothing.known --once --from beginning", 1),
     Case("listen order.placed --group biling --once", 1),
     Case("listen --all --once --from beginning", 1, "nothing, no app"),
+    Case("listen order.placed --purge --once --from beginning", 2),
+    Case("listen order.placed --group billing --purge --once", 0, keys=("outcome",)),
+    # removing
+    Case("housekeeping now", 2),
+    Case("streams purge", 0, keys=("items", "removed", "dry_run")),
+    Case("streams purge", 0, "nothing", keys=("items", "removed")),
+    Case("streams purge --dry-run", 0, keys=("items", "removed", "dry_run")),
+    Case("streams purge order.placed --force", 1),
+    Case("streams purge --streams order.placed --force --yes", 0, keys=("items", "removed")),
+    Case("streams purge oder.placed --yes", 1),
+    Case("streams purge --older-than 5", 2),
+    Case("streams trim order.placed --keep 1 --force --yes", 0, keys=("items", "removed")),
+    Case("streams trim order.placed --keep 1 --force", 1),
+    Case("streams trim order.placed --below 1-1", 0, keys=("items", "removed")),
+    Case("streams trim order.placed --keep 1 --dry-run", 0, keys=("items", "removed", "dry_run")),
+    Case("streams trim order.placed", 2),
+    Case("streams trim order.placed --keep 1 --below 1-1", 2),
+    Case("streams trim order.placed --keep -1", 2),
+    Case("streams trim order.placed --below here", 2),
+    Case("streams trim oder.placed --keep 1", 1),
+    Case("streams delete order.placed", 1),
+    Case("streams delete order.placed --yes", 0, keys=("deleted", "dry_run")),
+    Case("streams delete order.placed --dry-run", 0, keys=("deleted", "dry_run")),
+    Case("streams delete oder.placed --yes", 1),
+    Case("groups reset billing --stream order.placed --to beginning", 1, "failed"),
+    Case("groups reset billing --stream order.placed --to beginning --yes", 0, "failed", keys=("group",)),
+    Case("groups reset billing --stream order.placed --to new --dry-run", 0, "failed", keys=("group",)),
+    Case("groups reset biling --stream order.placed --to new --yes", 1, "failed"),
+    Case("groups reset billing --stream order.placed --to nowhere --yes", 2, "failed"),
+    Case("groups reset billing --stream order.placed --yes", 2, "failed"),
+    Case("groups delete billing --stream order.placed", 1, "failed"),
+    Case("groups delete billing --stream order.placed --yes", 0, "failed", keys=("pending",)),
+    Case("groups delete billing --stream order.placed --dry-run", 0, "failed", keys=("pending",)),
+    Case("groups delete mail --stream order.placed --yes", 0, keys=("pending",)),
+    Case("groups delete biling --stream order.placed --yes", 1, "failed"),
+    # partitions
+    Case("streams repartition order.placed 4", 1, "nothing"),
+    Case("streams repartition order.placed 4 --yes", 1, "nothing"),
+    Case("streams repartition order.placed 4 --dry-run", 0, keys=("partitions", "wanted", "undrained")),
+    Case("streams repartition order.placed 4 --yes", 1),
+    Case("streams repartition oder.placed 4 --yes", 1),
+    Case("streams repartition order.placed 0 --yes", 2),
+    Case("streams repartition order.placed", 2),
+    Case("streams repartition order.placed 4 --abort", 2),
+    Case("streams repartition order.placed --abort --yes", 1),
+    Case("streams repartition order.placed 4 --timeout 5", 2),
+    # one entity, and what will be
+    Case("history show order.placed 1", 0, keys=("events", "identifier", "state")),
+    Case("history show order.placed,order.paid 1 --events", 0, keys=("items",)),
+    Case("history show order.placed nobody", 0, "nothing", keys=("state",)),
+    Case("history show order.placed 1 --until 2026-01-01T00:00:00Z --fold", 0, keys=("state",)),
+    Case("history show order.placed", 2),
+    Case("history show , 1", 2),
+    Case("history show order.placed 1 --events --fold", 2),
+    Case("history show order.placed 1 --until 2026-01-01", 2),
+    Case("scheduled list", 0, keys=("items", "recurring")),
+    Case("scheduled list --stream order.placed --limit 1", 0, "nothing", keys=("items", "recurring")),
+    Case("scheduled list --limit 0", 2),
+    Case("scheduled cancel nothing --yes", 1),
+    Case("scheduled cancel", 2),
     # failed messages
     Case("failed list", 0, "failed", keys=("items",)),
     Case("failed list", 0, keys=("items",)),
@@ -110,14 +181,79 @@ CASES = [
     Case("failed retry --all", 0, keys=("total",)),
     Case("failed retry --all --dry-run", 0, "failed", keys=("items", "total", "runnable", "dry_run")),
     Case("failed retry --all --yes", 0, "failed", keys=("succeeded",)),
+    Case("failed retry --all --purge", 0, "failed", keys=("succeeded",)),
     Case("failed retry --group billing --receiver charge", 0, "failed", keys=("succeeded",)),
     Case("failed retry --receiver nobody", 1, "failed", keys=("total",)),
     Case("failed retry --all", 3, "broken", keys=("failed", "items")),
+    Case("failed list --state parked", 0, "failed", keys=("items",)),
+    Case("failed parked", 0, "failed", keys=("items",)),
+    Case("failed parked --stream oder.placed", 1, "failed"),
+    Case("failed unpark", 2, "failed"),
+    Case("failed unpark --all --key 1", 2, "failed"),
+    Case("failed unpark --all", 0, "failed", keys=("items", "events", "dry_run")),
+    Case("failed unpark --key 1 --dry-run", 1, "failed", keys=("items",)),
+    Case("failed list --by-error", 0, "failed", keys=("items", "beyond")),
+    Case("failed list --by-error", 0, keys=("items",)),
+    Case("failed list --by-error --compact", 2, "failed"),
+    Case("failed retry --all --stop-on-failure --why mended", 0, "failed", keys=("succeeded", "left")),
+    Case("failed retry --all --stop-on-failure", 3, "broken", keys=("failed", "left")),
+    Case("failed edit 1-1 --why w --set a=1", 1, "failed"),
+    Case("failed edit 1-1 --why w", 2, "failed"),
+    Case("failed edit 1-1 --set a=1", 2, "failed"),
+    Case("failed edit what --why w --set a=1", 2, "failed"),
+    Case("failed edit 1-1 --why w --set a=b", 2, "failed"),
+    Case("failed edit 1-1 --why w --set a", 2, "failed"),
+    Case("failed edit 1-1 --why w --body missing.json", 1, "failed"),
+    Case("failed edit 1-1 --why w --set a=1 --stream oder.placed", 1, "failed"),
+    Case("failed edit {id} --why w --set total_cents=5", 1, "failed"),
+    Case(
+        "failed edit {id} --why w --set total_cents=5 --yes", 0, "failed", keys=("outcome", "before", "after")
+    ),
+    Case("failed edit {id} --why w --set total_cents=5 --dry-run", 0, "failed", keys=("outcome", "dry_run")),
+    Case("failed edit {id} --why w --body - --yes --retry", 0, "failed", order("7"), keys=("retried",)),
+    Case("failed edit {id} --why w --body - --yes --retry", 3, "broken", order("7"), keys=("retried",)),
+    Case("failed edit {id} --why w --body - --yes", 2, "failed", "{}"),
+    Case("failed edit {id} --why w --set order_id.x=1 --yes", 2, "failed"),
+    Case("failed log", 0, keys=("items",)),
+    Case("failed log --stream order.placed --limit 1", 0, "failed", keys=("items",)),
+    Case("failed log --stream oder.placed", 1, "failed"),
+    Case("failed log --limit 0", 2),
     Case("failed flush", 1, "failed"),
     Case("failed flush --dry-run", 0, "failed", keys=("items", "total", "dry_run")),
     Case("failed flush --yes", 0, "failed", keys=("flushed",)),
     Case("failed flush --yes --dry-run", 0, "failed", keys=("items", "dry_run")),
     Case("failed flush", 0, keys=("total",)),
+    # the archive
+    Case("archive run --all", 0, "archive", keys=("items", "archived", "failed", "dry_run")),
+    Case("archive run --streams order.placed --older-than 5s", 0, "archive", keys=("items",)),
+    Case("archive run --streams nowhere", 0, "archive", keys=("items",)),
+    Case("archive run --all --dry-run", 0, "archive", keys=("items", "dry_run")),
+    Case("archive run --all --force", 1, "archive"),
+    Case("archive run --all --force --yes", 0, "archive", keys=("items",)),
+    Case("archive run --all --streams order.placed", 2, "archive"),
+    Case("archive run --all --older-than 5", 2, "archive"),
+    Case("archive run", 2, "archive"),
+    Case("archive run --all", 1),
+    Case("archive list", 0, "archive", keys=("items",)),
+    Case("archive list --stream order.placed --limit 1", 0, "archive", keys=("items",)),
+    Case("archive list --after 1-1/x", 2, "archive"),
+    Case("archive list --stream order.placed --after x", 2, "archive"),
+    Case("archive list", 1),
+    Case("archive show 1-1", 1, "archive"),
+    Case("archive show", 2, "archive"),
+    Case("archive restore --all", 1, "archive"),
+    Case("archive restore --all --yes", 0, "archive", keys=("items", "restored", "failed", "omitted")),
+    Case("archive restore --all --dry-run", 0, "archive", keys=("total", "dry_run")),
+    Case("archive restore --stream order.placed --group billing --yes", 0, "archive", keys=("restored",)),
+    Case("archive restore --stream order.placed --group biling --yes", 1, "archive"),
+    Case("archive restore --stream oder.placed --yes", 1, "archive"),
+    Case("archive restore --stream order.placed --id 1-1 --yes", 1, "archive"),
+    Case("archive restore --id 1-1 --yes", 2, "archive"),
+    Case("archive restore --all --stream order.placed", 2, "archive"),
+    Case("archive restore", 2, "archive"),
+    Case("listen order.placed --archive --once --from beginning", 2, "archive"),
+    Case("listen order.placed --group billing --archive --once", 0, "archive", keys=("outcome",)),
+    Case("failed retry --all --archive", 0, "failed, archive", keys=("succeeded",)),
     # the embedded server is not used here
     Case("server status", 1),
     Case("server start", 1),
@@ -135,10 +271,17 @@ CASES = [
 ]
 
 
+REMOVING = ("streams purge", "streams trim", "streams delete", "groups reset", "groups delete")
+
+
 def prepare(project: Project, given: str) -> None:
     """Bring about what a case needs."""
+    if "archive" in given:
+        project.write("penstock.toml", f"[archive]\ndriver = 'files'\nurl = 'kept-{uuid.uuid4().hex}'\n")
+        place(project, "3", "4")
+        assert project("archive", "run", "--all", "--force", "--yes").code == 0
     if "nothing" not in given:
-        (fail if given in ("failed", "broken") else place)(project, "1", "2")
+        (fail if given.startswith(("failed", "broken")) else place)(project, "1", "2")
     if "no app" in given:
         (project.folder / "app.py").unlink()
     if given == "broken":
@@ -152,12 +295,24 @@ def prepare(project: Project, given: str) -> None:
 def test_a_command_ends_with_the_same_code_for_people_and_programs(case: Case, shop: Project) -> None:
     """Each command, once for people and once with --json: the code is the same, and stdout is one document."""
     prepare(shop, case.given)
-    people = shop(*case.words.split(), stdin=case.stdin)
+    people = shop(*words(shop, case), stdin=case.stdin)
     assert people.code == case.code, people
-    if case.words.startswith(("init first", "failed retry", "failed flush", "run", "listen", "emit")):
+    if case.words.startswith(
+        (
+            "init first",
+            "archive",
+            "failed retry",
+            "failed flush",
+            "failed edit",
+            "run",
+            "listen",
+            "emit",
+            *REMOVING,
+        )
+    ):
         reset(shop)
         prepare(shop, case.given)
-    programs = shop(*case.words.split(), "--json", stdin=case.stdin)
+    programs = shop(*words(shop, case), "--json", stdin=case.stdin)
     assert programs.code == case.code, programs
 
     documents = programs.lines
@@ -175,12 +330,20 @@ def test_a_command_ends_with_the_same_code_for_people_and_programs(case: Case, s
     assert "Traceback" not in people.err + programs.err
 
 
+def words(project: Project, case: Case) -> list[str]:
+    """The command line, with the id of a failed message where it says so."""
+    if "{id}" not in case.words:
+        return case.words.split()
+    [item, *_] = project("failed", "list", "--json").document["items"]
+    return case.words.replace("{id}", item["entry_id"]).split()
+
+
 def reset(project: Project) -> None:
     """A namespace and a folder as if nothing had happened yet."""
     name = f"{project.environ['PENSTOCK_NAMESPACE']}x"
     project.environ["PENSTOCK_NAMESPACE"] = name
     project.patch.setenv("PENSTOCK_NAMESPACE", name)
-    for left in ("broken", "first/app.py", "first/penstock.toml"):
+    for left in ("broken", "penstock.toml", "first/app.py", "first/penstock.toml"):
         (project.folder / left).unlink(missing_ok=True)
     from tests.cli.conftest import SHOP
 
@@ -197,7 +360,17 @@ def test_every_command_is_in_the_table(shop: Project) -> None:
 
 def commands(project: Project) -> list[str]:
     """Every command that help shows."""
-    nouns = {"streams", "groups", "failed", "listeners", "server", "config"}
+    nouns = {
+        "archive",
+        "streams",
+        "groups",
+        "failed",
+        "history",
+        "listeners",
+        "scheduled",
+        "server",
+        "config",
+    }
     found: list[str] = []
     for noun in ("", *sorted(nouns)):
         shown = project(*noun.split(), "--help").out.partition("Commands")[2]
@@ -338,6 +511,9 @@ def test_times_and_ids_are_written_as_in_the_python_api(shop: Project) -> None:
         (["streamer:failed:list", "--compact"], 0),
         (["failed:retry", "--all"], 0),
         (["failed:flush", "--yes"], 0),
+        (["streamer:archive", "--streams=order.placed", "--older_than=60 min"], 1),
+        (["archive:restore", "--all", "--yes"], 1),
+        (["streamer:archive:restore", "--stream=order.placed", "--id=1-1"], 1),
         (["streamer:listen", "order.placed", "--last_id", "beginning", "--once"], 0),
     ],
 )

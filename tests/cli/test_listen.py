@@ -25,7 +25,7 @@ def test_without_a_group_every_listener_hears_every_event(shop: Project) -> None
     assert (
         sorted((row[0], row[3]) for row in rows) == [("handled", "charge")] * 2 + [("handled", "thank")] * 2
     )
-    assert shop("groups", "list", "--json").document["items"] == []
+    assert not [each for each in shop("groups", "list", "--json").document["items"] if each["exists"]]
 
 
 @pytest.mark.covers("LISTEN-2", "GROUP-2")

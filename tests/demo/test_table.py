@@ -44,7 +44,7 @@ def test_every_row_of_the_table_becomes_one_flight() -> None:
     cancelled = never_arrived = diverted = 0
     for number, each in enumerate(flights()):
         if number == 0:
-            assert each == Flight(date(2013, 1, 1), "UA", 1545, "EWR", "IAH", 515, 517, 2, 830, 11)
+            assert each == Flight(date(2013, 1, 1), "UA", 1545, "EWR", "IAH", 515, 517, 2, 830, 11, "N14228")
         keys.add(each.key)
         cancelled += each.departed is None
         never_arrived += each.departed is not None and each.arrived is None

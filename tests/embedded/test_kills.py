@@ -117,8 +117,10 @@ def test_what_a_killed_server_had_acknowledged_is_there_again(
 ) -> None:
     """Every entry whose id a writer got before the server was killed is in the stream afterwards, at most one more.
 
-    Under ``always`` this is promised; under ``everysec`` it holds while the disk keeps up, as it does for one writer.
+    Under ``always`` this is promised. Under ``everysec`` a disk that does not keep up costs the last ones of a round:
+    what is missing is an end of what was written, never something in between.
     """
+    lost: set[bytes] = set()
     acknowledged = data_folder / "acknowledged"
     for killed in range(3):
         writer = companion(durability=durability)
@@ -135,5 +137,8 @@ def test_what_a_killed_server_had_acknowledged_is_there_again(
         with use_server(data_folder, linger=NO_LINGER) as use, client(use.url) as server:
             written = entry_ids(server)
         noted = acknowledged.read_bytes().split()
-        assert written.issuperset(noted)
-        assert len(written) - len(noted) <= killed + 1
+        missing = [each for each in noted if each not in written and each not in lost]
+        assert missing == noted[len(noted) - len(missing) :]
+        assert durability == "everysec" or not missing
+        lost.update(missing)
+        assert len(written) - (len(noted) - len(lost)) <= killed + 1

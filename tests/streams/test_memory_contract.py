@@ -5,7 +5,21 @@ import pytest
 from penstock.streams.abc import StreamBroker
 from penstock.streams.memory import MemoryBroker
 from penstock.testing.clock import ManualClock
-from penstock.testing.contracts import FailureStoreContract, PassTime, StreamBrokerContract
+from penstock.testing.contracts import (
+    FailureStoreContract,
+    FigureStoreContract,
+    PassTime,
+    RemovalStoreContract,
+    StreamBrokerContract,
+    ValueStoreContract,
+)
+from penstock.testing.contracts.floors import FloorContract
+from penstock.testing.contracts.history import HistoryStoreContract
+from penstock.testing.contracts.lanes import LaneStoreContract
+from penstock.testing.contracts.leases import LeaseStoreContract, MemberStoreContract
+from penstock.testing.contracts.notes import NoteStoreContract
+from penstock.testing.contracts.partitions import PartitionStoreContract
+from penstock.testing.contracts.schedule import ScheduleStoreContract
 
 
 class OnMemory:
@@ -33,3 +47,43 @@ class TestMemoryBroker(OnMemory, StreamBrokerContract):
 
 class TestMemoryFailures(OnMemory, FailureStoreContract):
     """The failure records of `MemoryBroker` as a `FailureStore`."""
+
+
+class TestMemoryRemovals(OnMemory, RemovalStoreContract, FloorContract):
+    """What may be removed from the streams of `MemoryBroker`, as a `RemovalStore`."""
+
+
+class TestMemoryPartitions(OnMemory, PartitionStoreContract):
+    """The layouts of `MemoryBroker` as a `PartitionStore`."""
+
+
+class TestMemoryHistory(OnMemory, HistoryStoreContract):
+    """The index of entries by event name and identifier."""
+
+
+class TestMemoryValues(OnMemory, ValueStoreContract):
+    """Small values by key."""
+
+
+class TestMemorySchedule(OnMemory, ScheduleStoreContract):
+    """What enters a stream later."""
+
+
+class TestMemoryLeases(OnMemory, LeaseStoreContract):
+    """The leases of `MemoryBroker` as a `LeaseStore`."""
+
+
+class TestMemoryMembers(OnMemory, MemberStoreContract):
+    """The members of `MemoryBroker` as a `MemberStore`."""
+
+
+class TestMemoryLanes(OnMemory, LaneStoreContract):
+    """Ordered settling and parking on `MemoryBroker`, as a `LaneStore`."""
+
+
+class TestMemoryNotes(OnMemory, NoteStoreContract):
+    """What people did."""
+
+
+class TestMemoryFigures(OnMemory, FigureStoreContract):
+    """What handlers did."""

@@ -12,7 +12,7 @@ import attrs
 import msgspec
 from pydantic import BaseModel
 
-from penstock import BYTES, JSON, MESSAGEPACK, TEXT, Codec, Event, event, upcaster
+from penstock import BYTES, JSON, MESSAGEPACK, TEXT, App, Codec, Event, Published, Scheduled, event, upcaster
 from penstock.codec import codec_for
 from penstock.event import EventType, event_type, is_event
 
@@ -227,3 +227,25 @@ class Mirrored(Event, name="mirrored", codec=Reversed()):
 
 every_codec: list[Codec] = [JSON, MESSAGEPACK, TEXT, BYTES, Reversed(), codec_for("text/plain")]
 assert_type(JSON.encode(placed), bytes)
+
+
+# -- later, and before --------------------------------------------------------------------------------------------
+
+
+async def later_and_before(app: App) -> None:
+    """An event at once has a place, one that comes later a time; a fold has the type of what it begins with."""
+    assert_type(await app.emit(placed), Published)
+    assert_type(await app.emit(placed, after="1 day", headers={"a": "b"}), Scheduled)
+    assert_type(await app.emit(placed, at=datetime.fromisoformat("2026-01-01T00:00Z")), Scheduled)
+    assert_type(app.sync.emit(placed, after="1 day"), Scheduled)
+
+    history = app.history([OrderPlaced, "order.paid"], UUID(int=1))
+    assert_type(await history.state(), dict[str, Any])
+    assert_type(await history.state(fold=lambda total, message: total + len(message.id), initial=0), int)
+
+    @app.every("5 min", name="again")
+    def again() -> OrderPlaced:
+        return placed
+
+    assert_type(again(), OrderPlaced)
+    app.cron("0 6 * * *", placed, timezone="Europe/Berlin", missed="skip")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from penstock.config import load_settings
-from penstock.config._schema import GROUP, POOL, RETRY, ROOT, STREAM, Key, Section
+from penstock.config._schema import ARCHIVE, GROUP, POOL, RETRY, ROOT, STREAM, Key, Section
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "settings.md"
 TABLES: dict[str, tuple[tuple[str, ...], Section]] = {
@@ -19,6 +19,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Section]] = {
     "`[stream.NAME]`": (("stream", "NAME"), STREAM),
     "`[groups.NAME]`": (("groups", "NAME"), GROUP),
     "`[groups.NAME.retry]`": (("groups", "NAME", "retry"), RETRY),
+    "`[archive]`": (("archive",), ARCHIVE),
 }
 
 
@@ -84,7 +85,9 @@ def test_a_row_says_what_holds(heading: str, row: Row, tmp_path: Path) -> None:
     key.reader(example, False)
     (tmp_path / ".git").mkdir()
     text = str(example).strip("[]").replace("'", "")
-    around = {"pools": {name: {"url": "redis://far"} for name in ("name", "mail")}}
+    around: dict[str, Any] = {"pools": {name: {"url": "redis://far"} for name in ("name", "mail")}}
+    if row.key == "`routed_from`":
+        around["stream"] = {"name": {"partitions": 2}}
     environ = {row.variable.strip("`"): text}
     if row.key != "`config`":
         origin = f"environment {row.variable.strip('`')}"

@@ -60,7 +60,7 @@ def problems(folder: Path, **said: Any) -> tuple[str, ...]:
         ),
         (
             {"pools": {"default": {"streams": {"a": []}}}},
-            "code: pools.default.streams: a: the list is empty; name at least one",
+            "code: pools.default.streams.a: the list is empty; name at least one",
         ),
         ({"pools": {"far": {}}}, "code: pools.far: the pool has no server; add url = 'redis://HOST:6379'"),
         (
@@ -84,28 +84,6 @@ def problems(folder: Path, **said: Any) -> tuple[str, ...]:
             "code: groups.billing.streams: in strict mode stream 'order' has to be declared, and is not; "
             "did you mean 'orders'?",
         ),
-        (
-            {
-                "pools": FAR,
-                "stream": {"a": {}, "b": {"pool": "far"}},
-                "groups": {"g": {"streams": ["a", "b"]}},
-            },
-            "code: groups.g.streams: the group's streams are in different pools "
-            "(a in pool 'default'; b in pool 'far'); a group is kept by one server: use one each",
-        ),
-        (
-            {"pools": FAR, "stream": {"a": {"groups": ["g"]}, "b": {"pool": "far", "groups": ["g"]}}},
-            "code: stream.a.groups: the group's streams are in different pools (a in pool 'default'; b in pool 'far')",
-        ),
-        (
-            {
-                "pools": {
-                    "far": {"url": "redis://far", "streams": {"a": ["g"], "c": ["g"]}},
-                    "farther": {"url": "redis://farther", "streams": {"b": ["g"]}},
-                }
-            },
-            "the group's streams are in different pools (a, c in pool 'far'; b in pool 'farther')",
-        ),
     ],
 )
 def test_declarations_that_contradict_each_other_are_refused(
@@ -114,6 +92,23 @@ def test_declarations_that_contradict_each_other_are_refused(
     """Pools, streams and groups are held against each other before anything starts; the offending name is told."""
     [problem] = problems(tmp_path, code=code)
     assert complaint in problem
+
+
+@pytest.mark.covers("CONF-8")
+def test_a_group_may_read_streams_of_several_pools(tmp_path: Path) -> None:
+    """It is one group a pool: nothing contradicts that, wherever its streams are listed."""
+    (tmp_path / ".git").mkdir()
+    code = {
+        "pools": {"far": {"url": "redis://far", "streams": {"a": ["g"]}}},
+        "stream": {"b": {"groups": ["g"]}, "c": {}},
+        "groups": {"g": {"streams": ["a", "b", "c"]}},
+    }
+    settings = load_settings(start=tmp_path, environ={}, code=code)
+    assert {name: each.pool for name, each in settings.stream_settings.items()} == {
+        "a": "far",
+        "b": "default",
+        "c": "default",
+    }
 
 
 def test_what_does_not_contradict_is_accepted(tmp_path: Path) -> None:
@@ -136,7 +131,7 @@ def test_what_does_not_contradict_is_accepted(tmp_path: Path) -> None:
     ("key", "value", "complaint"),
     [
         ("strem", 1, "there is no such setting; did you mean 'stream'?"),
-        ("zzz", 1, "there is no such setting; known are app, config, data_folder, durability"),
+        ("zzz", 1, "there is no such setting; known are app, archive, config, data_folder, durability"),
         ("STRICT", True, "there is no such setting; did you mean 'strict'?"),
         ("strict", "true", "'true' is neither true nor false; write true or false, without quotes"),
         ("strict", 1, "1 is neither true nor false"),
@@ -183,9 +178,15 @@ def test_what_does_not_contradict_is_accepted(tmp_path: Path) -> None:
         ("groups.billing.concurency", 4, "there is no such setting; did you mean 'concurrency'?"),
         ("groups.billing.concurrency", 0, "0 is out of range"),
         ("groups.billing.min_idle", "0s", "it is at least 1ms"),
-        ("groups.billing.mode", "keyed", "'keyed' is not known here; choose one of 'parallel'"),
+        (
+            "groups.billing.mode",
+            "ordered",
+            "'ordered' is not known here; choose one of 'parallel', 'exclusive'",
+        ),
         ("groups.billing.start", "now", "'now' is no place to start; write 'new', 'beginning', an entry id"),
         ("groups.billing.start", "2026-01-31T12:00:00", "has no time zone"),
+        ("groups.billing.start", "redis://ann:s3cret@far", "'redis://ann:***@far' is no place to start"),
+        ("groups.billing.min_idle", "redis://ann:s3cret@far", "'redis://ann:***@far' is no duration"),
         ("groups.billing.streams", ["penstock:streams"], "is a key of penstock's own"),
         ("groups.billing.retry", 3, "3 is no table; write what is set under [groups.billing.retry]"),
         ("groups.billing.retry.attempts", 0, "0 is out of range"),

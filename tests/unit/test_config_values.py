@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock.config import ListenerSettings, Settings, describe, load_settings
+from penstock.config import ListenerSettings, Settings, StreamSettings, describe, load_settings
 from penstock.config._schema import GROUP, RETRY, ROOT, STREAM, Key, Named, Section
 from penstock.errors import InvalidSettingsError, UsageError
 from penstock.listeners.groups import GroupSettings
@@ -174,6 +174,8 @@ def test_every_setting_can_come_from_every_source(key: str, folder: Path) -> Non
     value, text, toml = SAMPLES.get(key) or SAMPLES[last]
     far: dict[str, Any] = {"pools": {"name": {"url": "redis://name"}}}
     around = far if key in ("pools.name.namespace", "pools.name.streams", "stream.name.pool") else {}
+    if key == "stream.name.routed_from":
+        around = {"stream": {"name": {"partitions": 2}}}
 
     def shown(**said: Any) -> dict[str, object]:
         """Every value in force."""
@@ -219,11 +221,22 @@ SAMPLES: dict[str, tuple[object, str, str]] = {
     "max_entries": (5, "5", "5"),
     "max_age": (timedelta(days=5), "5 days", '"5 days"'),
     "remove_needed": (True, "true", "true"),
+    "layout": ("beeorm", "beeorm", '"beeorm"'),
+    "key_from": ("order.id", "order.id", '"order.id"'),
+    "retention": ("handled", "handled", '"handled"'),
+    "history": (True, "true", "true"),
+    "partitions": (4, "4", "4"),
+    "routed_from": ("legacy", "legacy", '"legacy"'),
+    "housekeeping": (False, "no", "false"),
     "start": (NOON, "2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"),
     "mode": ("parallel", "parallel", '"parallel"'),
     "on_failure": ("halt", "halt", '"halt"'),
     "unhandled": ("fail", "fail", '"fail"'),
     "on_missing": ("halt", "halt", '"halt"'),
+    "lease_life": ("5 s", "5s", '"PT5S"'),
+    "busy": ("refuse", "refuse", '"refuse"'),
+    "window": (4, "4", "4"),
+    "refresh": ("7 s", "7s", '"PT7S"'),
     "concurrency": (4, "4", "4"),
     "min_idle": ("5 s", "5s", '"PT5S"'),
     "max_deliveries": (4, "4", "4"),
@@ -237,6 +250,7 @@ SAMPLES: dict[str, tuple[object, str, str]] = {
     "factor": (3, "3", "3"),
     "longest": ("5 s", "5s", '"PT5S"'),
     "jitter": (0.5, "0.5", "0.5"),
+    "driver": ("memory", "memory", '"memory"'),
     "name": (["shop:charge", "shop:mail"], "shop:charge,shop:mail", '["shop:charge", "shop:mail"]'),
 }
 NAMES = sorted({part for path in keys(ROOT) for part in path} | {"default", "handler", "group", "strem", ""})
@@ -406,4 +420,4 @@ def test_no_setting_of_a_group_is_forgotten() -> None:
     """Whatever a group and its retries can be told in code can be told in a file, save for exception classes."""
     assert GROUP.keys.keys() == {*GroupSettings.__dataclass_fields__, "streams"}
     assert RETRY.keys.keys() == set(Retry.__dataclass_fields__) - {"hopeless"}
-    assert STREAM.keys.keys() == {"pool", "groups", "max_entries", "max_age", "remove_needed"}
+    assert STREAM.keys.keys() == set(StreamSettings.__dataclass_fields__) - {"name"}

@@ -1,6 +1,6 @@
 """``penstock emit``: one event from the command line, or as many as lines come in."""
 
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -9,9 +9,9 @@ from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
 from penstock.cli._emitting import CODECS, Form, emit_lines
 from penstock.cli._errors import DONE, WrongUsage
-from penstock.cli._near import one_of
+from penstock.cli._near import hint_for_new, one_of
 from penstock.errors import CodecError
-from penstock.operations import declared_event
+from penstock.operations import Operations, declared_event
 from penstock.position import EntryId
 
 __all__ = ["add_to"]
@@ -86,6 +86,9 @@ async def emit(
         },
     )
     async with app:
+        where = stream or (name if form.declared is None else form.declared.stream)
+        if (hint := await hint_for_new(Operations(app), where)) is not None:
+            cli.out.note(hint, style="yellow")
         if body == "-":
             return await emit_lines(cli.out, app, form, skip_bad=skip_bad)
         try:
@@ -93,7 +96,7 @@ async def emit(
         except CodecError as failure:
             raise WrongUsage(f"the body {failure}", remedy="nothing was emitted") from failure
         place = None if entry_id is None else EntryId.parse(entry_id)
-        published = await app.emit(event, entry_id=place, **said)
+        published = cast("Any", await app.emit(event, entry_id=place, **said))
     if cli.out.json:
         cli.out.document(
             id=published.event_id, name=name, stream=published.stream, entry_id=published.entry_id

@@ -1,5 +1,6 @@
 """``penstock failed``: messages that were given up, or wait for their next run."""
 
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Final, Literal
@@ -12,6 +13,7 @@ from penstock.cli._errors import DONE, PARTIAL, REFUSED, Refusal, WrongUsage
 from penstock.cli._failed_shown import (
     NONE,
     counted,
+    error_table,
     failed_table,
     plan_table,
     show_detail,
@@ -20,12 +22,14 @@ from penstock.cli._failed_shown import (
 )
 from penstock.cli._near import one_of, suggesting
 from penstock.cli._output import Output
+from penstock.cli._person import Why, login_name
 from penstock.operations import (
+    ErrorGroups,
     FailedWhich,
-    Operations,
     RetryOutcome,
     RetryPlan,
     RetryResult,
+    purge_handled,
 )
 from penstock.position import EntryId, parse_start
 
@@ -53,9 +57,13 @@ _DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be don
 
 _State = Annotated[
     str | None,
-    typer.Option("--state", metavar="STATE", help="retrying: runs again when due; failed: given up."),
+    typer.Option(
+        "--state",
+        metavar="STATE",
+        help="retrying: runs again when due; failed: given up; parked: waits with its key.",
+    ),
 ]
-_STATES: Final[tuple[Literal["retrying", "failed"], ...]] = ("retrying", "failed")
+_STATES: Final[tuple[Literal["retrying", "failed", "parked"], ...]] = ("retrying", "failed", "parked")
 
 
 @NOUN.verb("list", aliases=("failed:list", "streamer:failed:list"))
@@ -75,8 +83,13 @@ async def list_failed(
     after: Annotated[
         str | None, typer.Option("--after", metavar="NEXT", help="Go on where a page ended: its `next`.")
     ] = None,
+    by_error: Annotated[
+        bool, typer.Option("--by-error", help="One line for each error, the most frequent first.")
+    ] = False,
 ) -> None:
     """List failed messages, oldest failure first, those that wait for their next run included."""
+    if by_error and (compact or after is not None):
+        raise WrongUsage("--by-error is one whole list; leave out --compact and --after")
     which = FailedWhich(
         entry_id=None if entry_id is None else EntryId.parse(entry_id),
         stream=stream,
@@ -87,6 +100,9 @@ async def list_failed(
         since=None if since is None else _time(since),
     )
     async with cli.operations() as operations, suggesting(operations):
+        if by_error:
+            _list_errors(cli.out, await operations.failed_by_error(which), which, limit)
+            return
         page = await operations.failed(which, after=after, limit=limit)
     if cli.out.json:
         cli.out.document(items=page.items, following=page.next)
@@ -97,6 +113,19 @@ async def list_failed(
     failed_table(cli.out, page.items, compact=compact)
     if page.next is not None:
         cli.out.note(f"There are more. Go on with --after {page.next}")
+
+
+def _list_errors(out: Output, found: ErrorGroups, which: FailedWhich, limit: int) -> None:
+    shown = found.groups[:limit]
+    beyond = found.beyond + sum(each.count for each in found.groups[limit:])
+    if out.json:
+        out.document(items=shown, beyond=beyond)
+    elif not shown:
+        out.say(NONE if which.is_everything else f"{NONE} match")
+    else:
+        error_table(out, shown)
+        if beyond:
+            out.note(f"... and {counted(beyond)} with other errors; narrow down, or raise --limit")
 
 
 @NOUN.verb("show")
@@ -130,6 +159,21 @@ async def retry_failed(
     stream: _Stream = None,
     group: _Group = None,
     receiver: _Receiver = None,
+    purge: Annotated[
+        bool,
+        typer.Option(
+            "--purge", help="Remove a message from the stream with its last failure, if nobody needs it."
+        ),
+    ] = False,
+    archive: Annotated[
+        bool,
+        typer.Option("--archive", help="Archive a message with its last failure, if nobody else needs it."),
+    ] = False,
+    stop_on_failure: Annotated[
+        bool,
+        typer.Option("--stop-on-failure", help="One at a time, and no further than the first that fails."),
+    ] = False,
+    why: Why = None,
     dry_run: _DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", hidden=True)] = False,
 ) -> int:
@@ -143,10 +187,19 @@ async def retry_failed(
     app = cli.app()
     cli.logs(app)
     async with app, cli.operations(app) as operations, suggesting(operations):
+        after = await operations.archive.after_handled() if archive else purge_handled if purge else None
         planned = await operations.failed_plan(which)
         if dry_run or not planned.total:
             return _show_plan(cli.out, planned, which, "would be run again", dry_run=dry_run)
-        return await _retry(cli.out, operations, which, planned)
+        results = operations.failed_retry(
+            which,
+            everything=True,
+            after=after,
+            stop_on_failure=stop_on_failure,
+            who=login_name(),
+            why=why,
+        )
+        return await _retry(cli.out, results, planned, stop_on_failure=stop_on_failure)
 
 
 @NOUN.verb("flush", aliases=("failed:flush", "streamer:failed:flush"))
@@ -156,6 +209,7 @@ async def flush_failed(
     stream: _Stream = None,
     group: _Group = None,
     receiver: _Receiver = None,
+    why: Why = None,
     yes: _Yes = False,
     dry_run: _DryRun = False,
 ) -> int:
@@ -172,7 +226,7 @@ async def flush_failed(
             yes=yes,
             affects=planned.total,
         )
-        count = await operations.failed_flush(which, everything=True)
+        count = await operations.failed_flush(which, everything=True, who=login_name(), why=why)
     if cli.out.json:
         cli.out.document(flushed=count)
     cli.out.say(f"Forgot {counted(count)}")
@@ -217,11 +271,16 @@ def _nothing(message: str) -> Refusal:
 # -- doing ----------------------------------------------------------------------------------------------------------
 
 
-async def _retry(out: Output, operations: Operations, which: FailedWhich, planned: RetryPlan) -> int:
+async def _retry(
+    out: Output,
+    results: AsyncGenerator[RetryResult, None],
+    planned: RetryPlan,
+    *,
+    stop_on_failure: bool,
+) -> int:
     counts = dict.fromkeys(RetryOutcome, 0)
     told: list[RetryResult] = []
     done = 0
-    results = operations.failed_retry(which, everything=True)
     with out.progress("Running again", total=planned.total) as bar:
         async with aclosing(results):
             async for result in results:
@@ -231,6 +290,7 @@ async def _retry(out: Output, operations: Operations, which: FailedWhich, planne
                 if result.outcome is not RetryOutcome.SUCCEEDED and len(told) < _MOST_NAMED:
                     told.append(result)
     bad = done - counts[RetryOutcome.SUCCEEDED]
+    left = max(planned.total - done, 0) if stop_on_failure else 0
     if out.json:
         out.document(
             items=told,
@@ -239,6 +299,7 @@ async def _retry(out: Output, operations: Operations, which: FailedWhich, planne
             kept=counts[RetryOutcome.KEPT],
             busy=counts[RetryOutcome.BUSY],
             omitted=bad - len(told),
+            left=left,
         )
     else:
         for result in told:
@@ -246,6 +307,10 @@ async def _retry(out: Output, operations: Operations, which: FailedWhich, planne
         if bad > len(told):
             out.note(f"... and {bad - len(told):,} more; `penstock failed list` shows them")
         out.say(summary(counts))
+        if left:
+            out.say(
+                f"Stopped at the first that failed: {counted(left)} {'was' if left == 1 else 'were'} not run"
+            )
     if not bad:
         return DONE
     return REFUSED if counts[RetryOutcome.KEPT] + counts[RetryOutcome.BUSY] == done else PARTIAL

@@ -7,9 +7,28 @@ from rich.text import Text
 
 from penstock.cli._output import Column, Output, ago, clean, clock_time
 from penstock.cli._plain import json_text
-from penstock.operations import FailedDetail, FailedMessage, RetryOutcome, RetryPlan, RetryResult
+from penstock.operations import (
+    EntryView,
+    ErrorGroup,
+    FailedDetail,
+    FailedMessage,
+    RetryOutcome,
+    RetryPlan,
+    RetryResult,
+)
 
-__all__ = ["NONE", "counted", "failed_table", "plan_table", "show_detail", "show_result", "summary"]
+__all__ = [
+    "NONE",
+    "body_text",
+    "counted",
+    "error_line",
+    "error_table",
+    "failed_table",
+    "plan_table",
+    "show_detail",
+    "show_result",
+    "summary",
+]
 
 NONE: Final = "No failed messages"
 """What is said where there is nothing."""
@@ -44,11 +63,48 @@ def failed_table(out: Output, items: Sequence[FailedMessage], *, compact: bool) 
     )
 
 
+def error_table(out: Output, groups: Sequence[ErrorGroup]) -> None:
+    """One row an error, with the id of a message to look at."""
+    pools = len({each.pool for each in groups}) > 1
+    out.table(
+        [
+            Column("Messages", right=True),
+            Column("Error", narrow=False),
+            *([Column("Pool")] if pools else []),
+            Column("Stream", narrow=False),
+            Column("Group", narrow=False),
+            Column("Receiver", narrow=False),
+            Column("First failed (UTC)"),
+            Column("Last failed (UTC)"),
+            Column("Such as"),
+        ],
+        [
+            [
+                each.count,
+                error_line(each.error_type, each.error),
+                *([each.pool] if pools else []),
+                each.stream,
+                each.group,
+                each.listener,
+                clock_time(each.first_failed),
+                clock_time(each.last_failed),
+                each.example,
+            ]
+            for each in groups
+        ],
+    )
+
+
 def _error(item: FailedMessage) -> str:
     if item.cause in ("poison", "vanished"):
         return f"{item.cause}: {item.error}"
-    lines = item.error.splitlines()
-    return f"{item.error_type.rpartition('.')[2]}: {lines[0]}" if lines else item.error_type
+    return error_line(item.error_type, item.error)
+
+
+def error_line(error_type: str, error: str) -> str:
+    """An error on one line: what it is, and the first line of what it says."""
+    said = error.splitlines()[:1]
+    return ": ".join([*([error_type.rpartition(".")[2]] if error_type else []), *said])
 
 
 def _state(item: FailedMessage) -> Text:
@@ -63,6 +119,7 @@ def show_detail(out: Output, detail: FailedDetail) -> None:
         ("Entry", f"{item.entry_id} of stream {item.stream} (pool {item.pool})"),
         ("Receiver", f"{item.listener} of group {item.group}"),
         ("State", f"{item.state}{when_due}"),
+        *([("Parked under", item.parked_key or "(no key)")] if item.parked_key is not None else []),
         ("Cause", item.cause),
         ("Error", f"{item.error_type}: {item.error}" if item.error_type else item.error),
         ("Runs", item.attempts),
@@ -70,18 +127,25 @@ def show_detail(out: Output, detail: FailedDetail) -> None:
         ("Last failed", f"{clock_time(item.last_failed)} UTC"),
     ]
     if message is not None:
-        body = message.payload if message.undecodable is None else message.fields
         pairs += [
             ("Event", message.name),
             ("Event id", message.event_id),
             *([("Key", message.key)] if message.key is not None else []),
             *([("Headers", json_text(message.headers))] if message.headers else []),
-            ("Payload" if message.undecodable is None else "Fields", json_text(body, indent=2)),
+            ("Payload" if message.undecodable is None else "Fields", body_text(message)),
         ]
+    pairs += [("Edited", f"{clock_time(edit.when)} UTC by {edit.who}: {edit.why}") for edit in detail.edits]
+    if detail.original is not None:
+        pairs.append(("Original", body_text(detail.original)))
     out.facts(pairs)
     if detail.traceback:
         out.say()
         out.say(detail.traceback.rstrip(), style="dim")
+
+
+def body_text(message: EntryView) -> str:
+    """The body of a message, or the fields of what is none, as JSON on several lines."""
+    return json_text(message.payload if message.undecodable is None else message.fields, indent=2)
 
 
 def plan_table(out: Output, planned: RetryPlan) -> None:

@@ -8,9 +8,10 @@ from rich.text import Text
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
 from penstock.cli._near import suggesting
-from penstock.cli._output import Column, short_duration
+from penstock.cli._output import Column, Output, short_duration
 from penstock.cli._plain import plain
 from penstock.cli._streams import group_table
+from penstock.operations import GroupDetail, LaneOwner
 
 __all__ = ["NOUN"]
 
@@ -67,6 +68,7 @@ async def show_group(
                 + (f", the oldest {short_duration(oldest)} old" if oldest is not None else ""),
             ),
             ("Last delivered", summary.last_delivered),
+            *([("Worked by", _owner(detail.owner))] if detail.owner is not None else []),
             ("Failed messages", f"{summary.failed:,} failed, {summary.retrying:,} retrying"),
         ]
     )
@@ -89,6 +91,9 @@ async def show_group(
                 for each in detail.consumers
             ],
         )
+    if detail.speeds:
+        cli.out.say()
+        _speed_table(cli.out, detail)
     if detail.oldest_pending:
         cli.out.say()
         cli.out.table(
@@ -103,3 +108,33 @@ async def show_group(
                 for each in detail.oldest_pending
             ],
         )
+
+
+def _speed_table(out: Output, detail: GroupDetail) -> None:
+    """How fast the listeners were on the last day on which they ran."""
+    day = detail.speeds[0].day
+    out.table(
+        [
+            Column(f"Listener on {day}", narrow=False),
+            Column("Runs", right=True),
+            Column("Failed", right=True),
+            Column("Median", right=True),
+            Column("95%", right=True),
+            Column("99%", right=True),
+        ],
+        [
+            [
+                each.listener,
+                each.runs,
+                each.failed,
+                *map(short_duration, (each.median_seconds, each.p95_seconds, each.p99_seconds)),
+            ]
+            for each in detail.speeds
+            if each.day == day
+        ],
+    )
+    out.say(f"{detail.events_per_second:,.1f} events a second over the last minute", style="dim")
+
+
+def _owner(owner: LaneOwner) -> str:
+    return f"{owner.holder}, for {short_duration(owner.remaining_seconds)} unless it renews"

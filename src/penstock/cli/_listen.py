@@ -1,7 +1,7 @@
 """``penstock listen``: hear some events, with the app's listeners, or just to see them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -20,11 +20,13 @@ from penstock.cli._running import work_until_signalled
 from penstock.cli._streams import show_entry
 from penstock.clock import parse_duration
 from penstock.operations import (
+    AfterAcknowledged,
     EntryView,
     HandlerRun,
     Operations,
     Work,
     event_listeners,
+    purge_handled,
     unheard,
 )
 from penstock.position import NEW, Start, parse_start
@@ -84,6 +86,12 @@ async def listen(
     max_attempts: Annotated[
         int | None, typer.Option("--max-attempts", metavar="N", min=1, help="Start again at most so often.")
     ] = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Remove what was handled from the stream, once nobody needs it.")
+    ] = False,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Archive what was handled, once nobody else needs it.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No line per message.")] = False,
     force: Annotated[
         bool,
@@ -106,6 +114,8 @@ async def listen(
         idle_exit=None if idle_exit is None else parse_duration(idle_exit),
         keep_alive=keep_alive,
         max_attempts=max_attempts,
+        purge=purge,
+        archive=archive,
         quiet=quiet,
     )
     wanted.check()
@@ -113,6 +123,8 @@ async def listen(
     cli.logs(app, shows_failures=app is not None and not quiet)
     listening = app or App.of_settings(cli.settings())
     try:
+        if wanted.archive:
+            wanted = replace(wanted, after=await Operations(listening).archive.after_handled())
         make = _app_work if app is not None else _showing_work
         work = await make(cli.out, listening, wanted)
         groups = await work.prepare()
@@ -138,7 +150,11 @@ class _Wanted:
     idle_exit: timedelta | None
     keep_alive: bool
     max_attempts: int | None
+    purge: bool
+    archive: bool
     quiet: bool
+    after: AfterAcknowledged | None = None
+    """What is done with handled messages; archiving removes them, too, so it goes before purging."""
 
     def check(self) -> None:
         """Refuse, by name, what makes no sense together. Raises `WrongUsage`."""
@@ -150,6 +166,10 @@ class _Wanted:
             raise WrongUsage("--consumer names a member of a group; it needs --group")
         if self.reclaim is not None and self.group is None:
             raise WrongUsage("--reclaim takes over a group's pending entries; it needs --group")
+        if self.purge and self.group is None:
+            raise WrongUsage("--purge removes what a group has handled; it needs --group")
+        if self.archive and self.group is None:
+            raise WrongUsage("--archive archives what a group has handled; it needs --group")
         if self.max_attempts is not None and not self.keep_alive:
             raise WrongUsage("--max-attempts counts the restarts of --keep-alive; it needs --keep-alive")
         if self.once and self.idle_exit is not None:
@@ -169,6 +189,7 @@ class _Wanted:
             "until_idle": self.once,
             "idle_exit": self.idle_exit,
             "attempts": self.max_attempts if self.keep_alive else 0,
+            "after": self.after or (purge_handled if self.purge else None),
         }
 
 

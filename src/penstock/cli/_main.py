@@ -11,18 +11,29 @@ from typing import Annotated, Any
 import typer
 
 from penstock.cli import (
+    _archive,
     _config,
     _demo,
     _emit,
     _failed,
+    _failed_edit,
+    _failed_log,
+    _failed_parked,
     _groups,
+    _groups_change,
+    _groups_claim,
+    _history,
+    _housekeeping,
     _init,
     _listen,
     _listeners,
+    _purge,
     _run,
+    _scheduled,
     _server,
     _status,
     _streams,
+    _streams_repartition,
 )
 from penstock.cli._commands import Noun, global_parameters, options_from
 from penstock.cli._errors import DONE, explain, human_text
@@ -34,12 +45,25 @@ _ROOT = Noun("", "Services that talk through events, on Valkey and Redis Streams
 _NOUNS = (
     _listeners.NOUN,
     _failed.NOUN,
+    _archive.NOUN,
     _streams.NOUN,
     _groups.NOUN,
+    _history.NOUN,
+    _scheduled.NOUN,
     _server.NOUN,
     _config.NOUN,
 )
-_VERBS = (_init, _run, _emit, _listen, _status, _demo)
+_MORE_VERBS = (
+    _failed_edit,
+    _failed_log,
+    _failed_parked,
+    _groups_change,
+    _groups_claim,
+    _purge,
+    _streams_repartition,
+)
+"""Verbs in modules of their own; importing them adds them to their noun."""
+_VERBS = (_init, _run, _emit, _listen, _housekeeping, _status, _demo)
 
 
 def _tree() -> typer.Typer:

@@ -9,7 +9,7 @@ from penstock.cli._errors import Refusal, WrongUsage
 from penstock.errors import UnknownGroupError, UnknownStreamError
 from penstock.operations import Operations
 
-__all__ = ["nearest", "one_of", "suggesting"]
+__all__ = ["hint_for_new", "nearest", "one_of", "suggesting"]
 
 C = TypeVar("C", bound=str)
 
@@ -31,6 +31,13 @@ def one_of(option: str, value: str | None, choices: Sequence[C]) -> C | None:
         remedy=f"choose one of {', '.join(choices)}",
         did_you_mean=nearest(value, choices),
     )
+
+
+async def hint_for_new(operations: Operations, stream: str) -> str | None:
+    """What to say before a stream is made that looks like one there is; ``None`` where nothing is odd."""
+    known = await operations.stream_names()
+    close = [] if stream in known else nearest(stream, known)
+    return f"stream {stream!r} is new; did you mean {close[0]!r}?" if close else None
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
 from penstock.cli._errors import Refusal, WrongUsage
 from penstock.cli._near import nearest
+from penstock.cli._pool import Backlog, Bounds
 from penstock.cli._running import work_until_signalled
 from penstock.cli._supervising import Supervisor
 from penstock.cli._watching import Watch
@@ -45,8 +46,22 @@ async def run(
         ),
     ] = None,
     processes: Annotated[
-        int, typer.Option("--processes", "-p", min=1, help="Worker processes; a dead one is started again.")
-    ] = 1,
+        str,
+        typer.Option(
+            "--processes",
+            "-p",
+            metavar="N|MIN-MAX",
+            help="Worker processes; a dead one is started again. With bounds: more while events wait.",
+        ),
+    ] = "1",
+    idle_timeout: Annotated[
+        str,
+        typer.Option(
+            "--idle-timeout",
+            metavar="DURATION",
+            help="With bounds: how long nothing must wait before one process is drained.",
+        ),
+    ] = "30s",
     reload: Annotated[
         bool, typer.Option("--reload", help="Drain and start again whenever the code changes.")
     ] = False,
@@ -73,8 +88,11 @@ async def run(
     if reload and (until_idle or idle_exit is not None):
         raise WrongUsage("--reload starts again, and --until-idle and --idle-exit end; leave one out")
     wait = None if idle_exit is None else parse_duration(idle_exit)
+    bounds, idle = Bounds.parse(processes), parse_duration(idle_timeout)
+    if bounds.is_range and (until_idle or idle_exit is not None):
+        raise WrongUsage("a pool with bounds never ends by itself; give --processes one number")
     cli = cli.with_app(app)
-    if processes == 1 and not reload:
+    if bounds.most == 1 and not reload:
         return await _run_here(cli, only or [], until_idle=until_idle, idle_exit=wait, force=force)
     if sys.platform == "win32":
         raise Refusal(
@@ -92,14 +110,29 @@ async def run(
     ]
     if reload:
         folders = [Path.cwd(), *([settings.file.parent] if settings.file is not None else [])]
-        return await Supervisor(arguments, count=processes, watch=Watch(folders)).run()
+        if bounds.is_range:
+            raise WrongUsage("--reload keeps one number of processes; give --processes one")
+        return await Supervisor(arguments, bounds=bounds, watch=Watch(folders)).run()
     loaded = cli.app()
     try:
         # What no worker could start with is found here, once, and not by every worker for ever.
-        await _prepared(loaded, only or [], force=force)
-        return await Supervisor(arguments, count=processes).run()
+        _, groups = await _prepared(loaded, only or [], force=force)
+        return await Supervisor(
+            arguments, bounds=bounds, backlog=_backlog_of(loaded, groups), idle=idle
+        ).run()
     finally:
         await loaded.close()
+
+
+def _backlog_of(app: App, groups: Mapping[str, tuple[str, ...]]) -> Backlog:
+    """Measures how many events wait for the groups that are worked."""
+    operations = Operations(app)
+
+    async def backlog() -> int:
+        found = await operations.groups()
+        return sum(each.lag_entries for each in found if each.stream in groups.get(each.name, ()))
+
+    return backlog
 
 
 async def _run_here(

@@ -5,13 +5,12 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from penstock.cli._errors import DONE, INTERRUPTED
-from penstock.operations import Work
 from penstock.telemetry import LOGGER
 
-__all__ = ["SUPERVISOR_PIPE", "work_until_signalled"]
+__all__ = ["SUPERVISOR_PIPE", "Stoppable", "work_until_signalled"]
 
 SUPERVISOR_PIPE: Final = "_PENSTOCK_SUPERVISOR_PIPE"
 """The descriptor whose end tells a worker process that its supervisor is gone, however that came about."""
@@ -19,10 +18,27 @@ SUPERVISOR_PIPE: Final = "_PENSTOCK_SUPERVISOR_PIPE"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
+class Stoppable(Protocol):
+    """What runs until it is stopped."""
+
+    async def run(self) -> None:
+        """Run to the end."""
+        ...
+
+    def stop(self) -> None:
+        """Take nothing new."""
+        ...
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is being done at this moment."""
+        ...
+
+
 class _Stopping:
     """Counts the reasons to stop."""
 
-    def __init__(self, work: Work, task: "asyncio.Task[None]") -> None:
+    def __init__(self, work: Stoppable, task: "asyncio.Task[None]") -> None:
         self._work, self._task = work, task
         self.asked = 0
 
@@ -40,7 +56,7 @@ class _Stopping:
             self._task.cancel()
 
 
-async def work_until_signalled(work: Work, *, say: Callable[[], None]) -> int:
+async def work_until_signalled(work: Stoppable, *, say: Callable[[], None]) -> int:
     """Run *work* to its end; the exit code. *say* tells that it begins, once signals are heard. Raises as its run."""
     task = asyncio.create_task(work.run(), name="work")
     stopping = _Stopping(work, task)

@@ -36,6 +36,7 @@ async def status(cli: Cli) -> None:
             ("Streams", sum(stream.exists for stream in found.streams)),
             ("Workers", _workers(found)),
             ("Failed messages", _failures(found)),
+            *([("Housekeeping", _housekeeping(found))] if found.uncollected else []),
         ]
     )
     if found.streams:
@@ -54,7 +55,8 @@ def _server(server: ServerSummary, *, several: bool) -> str:
         "no": "on disk when the system pleases",
         "off": "nothing on disk",
     }.get(server.appendfsync or "", "durability not told")
-    return f"{pool}{server.product} {server.version}, {server.url}, {durability}"
+    cluster = " cluster" if server.cluster else ""
+    return f"{pool}{server.product} {server.version}{cluster}, {server.url}, {durability}"
 
 
 def _workers(found: Status) -> str:
@@ -67,6 +69,11 @@ def _workers(found: Status) -> str:
         + (" ..." if len(alive) > 5 else "")
     )
     return text + (f"; {gone} quiet" if gone else "")
+
+
+def _housekeeping(found: Status) -> str:
+    few = ", ".join(found.uncollected[:5]) + (" ..." if len(found.uncollected) > 5 else "")
+    return f"nobody collects {few}, which have a retention; `penstock run` or `penstock housekeeping` would"
 
 
 def _failures(found: Status) -> str:

@@ -14,7 +14,7 @@ from penstock.cli._errors import WrongUsage
 from penstock.cli._near import suggesting
 from penstock.cli._output import Column, Output, ago, clean, clock_time, short_duration
 from penstock.cli._plain import json_text, plain
-from penstock.operations import EntryView, GroupSummary, StreamSummary
+from penstock.operations import EntryView, GroupSummary, LeaseView, StreamDetail, StreamSummary
 from penstock.position import NEW, EntryId, parse_start
 
 __all__ = ["NOUN", "group_table", "show_entry", "stream_table"]
@@ -58,6 +58,10 @@ async def show_stream(cli: Cli, stream: _Stream, pool: _Pool = None) -> None:
             ("Last", _place(summary.last)),
             ("Memory", "-" if summary.memory_bytes is None else f"{summary.memory_bytes:,} bytes"),
             ("Failed messages", f"{summary.failed:,} failed, {summary.retrying:,} retrying"),
+            ("Retention", detail.retention or "none: nothing is removed by itself"),
+            ("Needed from", _needed(detail)),
+            *([("Partitions", detail.partitions)] if detail.partitions is not None else []),
+            *((f"Lease {lease.name}", _lease(lease)) for lease in detail.leases),
         ]
     )
     if detail.groups:
@@ -184,6 +188,21 @@ def _existence(summary: StreamSummary) -> str:
     if not summary.exists:
         return "not yet: it is registered, and appears with its first entry or group"
     return "yes, registered" if summary.registered else "yes"
+
+
+def _needed(detail: StreamDetail) -> str:
+    """The floor, and who holds it."""
+    if not detail.held_by:
+        return "nobody needs anything"
+    first = detail.held_by[0]
+    lowest = [f"{hold.kind} {hold.name}" for hold in detail.held_by if hold.needs == first.needs]
+    since = f", registered since {clock_time(first.since)} UTC" if first.since is not None else ""
+    where = "the beginning" if first.kind == "absent group" else str(first.needs)
+    return f"{where}, by {', '.join(lowest)}{since}"
+
+
+def _lease(lease: LeaseView) -> str:
+    return f"{lease.holder}, for {short_duration(lease.remaining_seconds)} (fence {lease.fence})"
 
 
 def _place(entry_id: EntryId | None) -> str:

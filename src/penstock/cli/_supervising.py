@@ -11,11 +11,14 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine, Iterator, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 from penstock.cli._errors import DONE, INTERRUPTED, REFUSED, USAGE
+from penstock.cli._pool import Backlog, Bounds, Sizing
 from penstock.cli._running import SUPERVISOR_PIPE
 from penstock.cli._watching import Watch
+from penstock.errors import PenstockError
 from penstock.telemetry import LOGGER
 
 __all__ = ["Supervisor"]
@@ -25,15 +28,32 @@ _LONGEST: Final = 30.0
 _STEADY_SECONDS: Final = 30.0
 """A worker that has lived so long starts again without much delay."""
 _LOOK_EVERY: Final = 0.4
+_MEASURE_EVERY: Final = 1.0
 
 
 class Supervisor:
-    """Keeps *count* processes of one command alive until a signal comes, or until all have ended by themselves."""
+    """Keeps processes of one command alive until a signal comes, or until all have ended by themselves.
 
-    def __init__(self, arguments: Sequence[str], *, count: int, watch: Watch | None = None) -> None:
+    How many is said by *bounds*; between them the *backlog* decides, and *idle* is how long there must be none before
+    one process is drained.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        bounds: Bounds,
+        watch: Watch | None = None,
+        backlog: Backlog | None = None,
+        idle: timedelta = timedelta(seconds=30),
+    ) -> None:
         self._command = [sys.executable, "-m", "penstock", *arguments]
-        self._count = count
+        self._bounds = bounds
         self._watch = watch
+        self._backlog = backlog
+        self._idle = idle
+        self._slots: dict[int, asyncio.Task[None]] = {}
+        self._retiring: set[int] = set()
         self._children: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -52,25 +72,81 @@ class Supervisor:
         return INTERRUPTED if self._asked > 1 else self._code
 
     async def _keep_all(self, pipe: int) -> None:
-        slots = [asyncio.create_task(self._keep(slot, pipe)) for slot in range(1, self._count + 1)]
-        watching = [asyncio.create_task(self._watch_code(self._watch))] if self._watch is not None else []
+        for slot in range(1, self._bounds.least + 1):
+            self._start(slot, pipe)
+        helpers = [asyncio.create_task(each) for each in self._helpers(pipe)]
         try:
-            await asyncio.gather(*slots)
+            while self._slots:
+                done, _ = await asyncio.wait(
+                    [*self._slots.values(), *helpers], return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    task.result()
+                self._slots = {slot: task for slot, task in self._slots.items() if task not in done}
         finally:
-            for task in (*slots, *watching):
+            tasks = [*self._slots.values(), *helpers]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*slots, *watching, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             for child in self._children.values():  # only after an error of our own
                 with contextlib.suppress(ProcessLookupError):
                     child.terminate()
 
+    def _helpers(self, pipe: int) -> Iterator[Coroutine[Any, Any, None]]:
+        if self._watch is not None:
+            yield self._watch_code(self._watch)
+        if self._backlog is not None and self._bounds.is_range:
+            yield self._resize(self._backlog, pipe)
+
+    # -- how many -----------------------------------------------------------------------------------------------
+
+    def _start(self, slot: int, pipe: int) -> None:
+        self._slots[slot] = asyncio.create_task(self._keep(slot, pipe))
+
+    async def _resize(self, backlog: Backlog, pipe: int) -> None:
+        """Follow the backlog until the end comes. A server that cannot be asked changes nothing."""
+        sizing = Sizing(self._bounds, idle=self._idle)
+        while True:
+            await self._either(asyncio.sleep(_MEASURE_EVERY), self._stopping.wait())
+            if self._stopping.is_set():
+                await asyncio.Event().wait()
+            try:
+                waiting = await backlog()
+            except PenstockError as failure:
+                LOGGER.debug("the backlog could not be measured: %s", failure)
+                continue
+            working = sorted(self._slots.keys() - self._retiring)
+            wanted = sizing.next_size(len(working), waiting, time.monotonic())
+            if wanted > len(working):
+                LOGGER.info("%d events wait: growing from %d workers to %d", waiting, len(working), wanted)
+                free = (slot for slot in range(1, self._bounds.most + 1) if slot not in self._slots)
+                for slot, _ in zip(free, range(wanted - len(working)), strict=False):
+                    self._start(slot, pipe)
+            for slot in working[wanted:]:
+                LOGGER.info("nothing waits: draining worker %d", slot)
+                self._retire(slot)
+
+    def _retire(self, slot: int) -> None:
+        self._retiring.add(slot)
+        if (child := self._children.get(slot)) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(signal.SIGTERM)
+
     # -- one worker ---------------------------------------------------------------------------------------------
 
     async def _keep(self, slot: int, pipe: int) -> None:
+        try:
+            await self._keep_alive(slot, pipe)
+        finally:
+            self._retiring.discard(slot)
+
+    async def _keep_alive(self, slot: int, pipe: int) -> None:
         delay = _SHORTEST
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and slot not in self._retiring:
             changed, began = self._changed, time.monotonic()
             code = await self._run_one(slot, pipe)
+            if slot in self._retiring:
+                return
             if self._stopping.is_set() or (code == DONE and not changed.is_set()):
                 # SIGTERM itself ends only a worker that had not begun yet.
                 clean = code in (DONE, INTERRUPTED, -signal.SIGTERM)
@@ -104,7 +180,7 @@ class Supervisor:
         )
         self._children[slot] = child
         LOGGER.info("worker %d is process %d", slot, child.pid)
-        if self._stopping.is_set():
+        if self._stopping.is_set() or slot in self._retiring:
             child.send_signal(signal.SIGTERM)
         try:
             return await child.wait()

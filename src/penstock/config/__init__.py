@@ -4,11 +4,12 @@ This package alone reads the environment and looks for settings files; everythin
 """
 
 from penstock.config._load import load_settings
-from penstock.config._model import ListenerSettings, PoolSettings, Settings, StreamSettings
+from penstock.config._model import ArchiveSettings, ListenerSettings, PoolSettings, Settings, StreamSettings
 from penstock.config._saying import mask
 from penstock.config._show import Setting, describe
 
 __all__ = [
+    "ArchiveSettings",
     "ListenerSettings",
     "PoolSettings",
     "Setting",

@@ -5,7 +5,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -33,6 +33,8 @@ class FileContent:
     tables: Mapping[object, object]
     lines: Callable[[], Mapping[KeyPath, int]]
     """Worked out only for a message: the line of each key, from 1."""
+    spelled: Mapping[KeyPath, KeyPath] = field(default_factory=dict[KeyPath, KeyPath])
+    """How the file spells a key, where that is not as we do."""
 
 
 def find_file(start: Path) -> Path | None:

@@ -99,9 +99,19 @@ def from_file(content: FileContent) -> Source:
         if not lines:
             lines.update(content.lines())
         line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
-        return str(content.path) if line is None else f"{content.path}, line {line}"
+        place = str(content.path) if line is None else f"{content.path}, line {line}"
+        spelled = _as_spelled(content.spelled, path)
+        return place if spelled is None else f"{place} ({dotted(spelled)})"
 
     return Source(content.path.name, content.tables, content.path.parent, where=where)
+
+
+def _as_spelled(spelled: Mapping[KeyPath, KeyPath], path: KeyPath) -> KeyPath | None:
+    """How the file spells *path*, where that is not as we do."""
+    for end in range(len(path), 0, -1):
+        if (begins := spelled.get(path[:end])) is not None:
+            return (*begins, *path[end:])
+    return None
 
 
 def from_command_line(said: Mapping[str, object], base: Path, problems: Problems) -> Iterator[Source]:
@@ -167,6 +177,10 @@ def read_source(source: Source, problems: Problems) -> Iterator[Said]:
 
 
 def _node(node: Node, value: object, source: Source, path: KeyPath, problems: Problems) -> Iterator[Said]:
+    if isinstance(node, Key) and node.by_name is not None and isinstance(value, Mapping):
+        each_one = _named(node.by_name, cast("Mapping[object, object]", value), source, path, problems)
+        yield Said({said.path[-1]: said.value for said in each_one}, source, path)
+        return
     if isinstance(node, Key):
         try:
             yield Said(node.reader(value, source.loose), source, path)

@@ -1,10 +1,12 @@
 """From code, file, environment and command line to one `Settings`, or to one error with everything that is wrong."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from penstock.config._archive import read_archive
+from penstock.config._beeorm import of_beeorm
 from penstock.config._declared import read_declared
 from penstock.config._files import KeyPath, find_file, read_file
 from penstock.config._layers import (
@@ -39,6 +41,7 @@ def load_settings(
     overrides: Mapping[str, object] = {},
     source: str | None = None,
     groups: Iterable[str] = (),
+    layouts: Collection[str] | None = None,
 ) -> Settings:
     """Everything that is set, checked as a whole. What comes later in this order wins: code, file, environment,
     command line.
@@ -53,6 +56,7 @@ def load_settings(
         overrides: What the command line says; keys may be dotted, texts stand for values of every type.
         source: What `Settings.source` is when nobody sets it: the app's name.
         groups: Names of consumer groups declared in code, so that variables find them.
+        layouts: Names of layouts declared in code; left out where that is not known, and any name will do.
 
     Raises:
         InvalidSettingsError: Anything is wrong; `problems` names every place, key, reason and remedy.
@@ -73,7 +77,7 @@ def load_settings(
 
     said = {**in_code, **in_file, **in_environment, **on_command_line}
     values = {name: said[(name,)].value if (name,) in said else key.default for name, key in _KEYS.items()}
-    declared = read_declared(said, problems, strict=bool(values["strict"]))
+    declared = read_declared(said, problems, strict=bool(values["strict"]), layouts=layouts)
     values["data_folder"] = _data_folder(said.get(("data_folder",)), path, base, environ, problems)
     values["source"] = values["source"] or source
     if problems.found:
@@ -84,6 +88,7 @@ def load_settings(
         stream_settings=declared.streams,
         groups=declared.groups,
         listeners=declared.listeners,
+        archive=read_archive(said),
         origins=_origins(said, named_by),
         file=path,
     )
@@ -133,7 +138,11 @@ def _file_to_read(
 def _opened(path: Path | None, problems: Problems) -> Iterator[Source]:
     if path is not None:
         try:
-            yield from_file(read_file(path))
+            content, wrong = of_beeorm(read_file(path), ROOT.keys.__contains__)
+            source = from_file(content)
+            for key, reason in wrong:
+                problems.add(source.where(key), key, reason)
+            yield source
         except InvalidSettingsError as error:
             problems.found += error.problems
 
@@ -143,7 +152,7 @@ def _names(said: Mapping[KeyPath, Said], groups: Iterable[str]) -> dict[str, set
     names = {"groups": set(groups), "pools": set[str](), "stream": set[str](), "listeners": set[str]()}
     for path, each in said.items():
         match path:
-            case (table, name):
+            case (table, name) if table in names:
                 names[table].add(name)
             case ("pools" | "groups", _, "streams"):
                 names["stream"] |= set(cast("Iterable[str]", each.value))

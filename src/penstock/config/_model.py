@@ -8,8 +8,16 @@ from typing import Any, Literal, cast
 
 from penstock.position import parse_start
 from penstock.retry import Retry
+from penstock.streams.collector import Retention
 
-__all__ = ["DEFAULT_POOL", "ListenerSettings", "PoolSettings", "Settings", "StreamSettings"]
+__all__ = [
+    "DEFAULT_POOL",
+    "ArchiveSettings",
+    "ListenerSettings",
+    "PoolSettings",
+    "Settings",
+    "StreamSettings",
+]
 
 DEFAULT_POOL = "default"
 """The pool of every stream that names no other; its URL is the setting ``streams``."""
@@ -36,6 +44,18 @@ class StreamSettings:
     max_entries: int | None = None
     max_age: timedelta | None = None
     remove_needed: bool = False
+    layout: str = "penstock"
+    """The name of the layout of its entries."""
+    key_from: str | None = None
+    """Where the key of an entry is that carries none: a header, or a dotted path of the body; ``None``: nowhere."""
+    retention: Retention | None = None
+    """What the collector lets go; ``None``: nothing."""
+    history: bool = False
+    """Whether all of its events are indexed by key, so that the history of one entity can be read."""
+    partitions: int | None = None
+    """How many streams it is, divided by key; ``None``: one, without partitions."""
+    routed_from: str | None = None
+    """The stream of others whose entries a router moves into this one's partitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +66,16 @@ class ListenerSettings:
     """``module:function``, or ``module:Class`` whose methods are marked with `on`."""
     group: str | None = None
     """``None``: the group named like the app."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSettings:
+    """Where messages are archived."""
+
+    driver: str | None = None
+    """``None``: there is no archive."""
+    url: str | None = field(default=None, repr=False)  # it may hold a password
+    """``None``: in the data folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +94,8 @@ class Settings:
     source: str | None = None
     reconnect_attempts: int | None = None
     """``None``: without end."""
+    housekeeping: bool = True
+    """Whether workers collect, and do what else keeps a house in order, beside their work."""
     app: str | None = None
     log_level: str = "info"
     pools: Mapping[str, PoolSettings] = field(default_factory=dict[str, PoolSettings])
@@ -75,10 +107,20 @@ class Settings:
         default_factory=dict[str, tuple[ListenerSettings, ...]]
     )
     """By event name."""
+    archive: ArchiveSettings = ArchiveSettings()
     origins: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Dotted key -> ``default``, ``code``, a file's name, ``environment PENSTOCK_...`` or ``command line``."""
     file: Path | None = None
     """The settings file that was read."""
+
+    @property
+    def partitions(self) -> dict[str, int]:
+        """The streams that are declared with partitions, and with how many."""
+        return {
+            name: each.partitions
+            for name, each in self.stream_settings.items()
+            if each.partitions is not None
+        }
 
     def group_settings(self, name: str) -> dict[str, Any]:
         """What is set for the group, as keyword arguments for ``App.group``; empty if there is nothing.

@@ -10,7 +10,7 @@ from penstock.errors import ConfigurationError, UsageError
 from penstock.listeners.groups import Group, GroupSettings
 from penstock.streams.keys import Keys
 
-__all__ = ["group_name", "listeners", "pool_streams", "stream_name", "texts"]
+__all__ = ["group_name", "listeners", "pool_streams", "stream_groups", "stream_name", "texts"]
 
 
 def stream_name(value: object, loose: bool) -> str:
@@ -49,21 +49,13 @@ def texts(of: Reader, example: str) -> Reader:
     return read
 
 
-_groups = or_none("any", texts(group_name, '["billing", "mail"]'))
+stream_groups = or_none("any", texts(group_name, '["billing", "mail"]'))
+"""The groups of a stream; ``None``: any."""
 _handler = reference("'module:function'", attribute=True)
 
 
 def pool_streams(value: object, loose: bool) -> dict[str, tuple[str, ...] | None]:
-    """The streams of a pool, each with its groups; ``None``: any group. Given as names, or as names with groups."""
-    if isinstance(value, Mapping):
-        pairs = {
-            stream_name(name, loose): groups
-            for name, groups in cast("Mapping[object, object]", value).items()
-        }
-        return {
-            name: cast("tuple[str, ...] | None", _of(name, _groups, groups, loose))
-            for name, groups in pairs.items()
-        }
+    """The streams of a pool, any group for each. A table of streams with their groups is read name by name instead."""
     names = texts(stream_name, '["order.placed"]')(value, loose)
     return dict.fromkeys(cast("tuple[str, ...]", names))
 

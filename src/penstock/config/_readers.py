@@ -15,10 +15,11 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from penstock.clock import parse_duration
-from penstock.config._saying import shown
+from penstock.config._saying import mask, shown
 from penstock.errors import UsageError
 from penstock.position import EntryId, Start, StartPoint, parse_start
 from penstock.streams.keys import Keys
+from penstock.streams.partitions import check_count
 
 __all__ = [
     "Reader",
@@ -41,7 +42,12 @@ __all__ = [
 
 Reader: TypeAlias = Callable[[object, bool], object]
 
-_SCHEMES = ("redis", "rediss", "unix", "memory")
+_OF_SEVERAL = tuple(
+    f"{plain}+{kind}"
+    for plain in ("redis", "rediss", "valkey", "valkeys")
+    for kind in ("cluster", "sentinel")
+)
+_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix", "memory", *_OF_SEVERAL)
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _UNITS = {
     **dict.fromkeys(("", "b", "byte", "bytes"), 1),
@@ -85,6 +91,11 @@ def flag(value: object, loose: bool) -> bool:
 def count(value: object, loose: bool) -> int:
     """A whole number of at least 1."""
     return _whole(value, loose, least=1)
+
+
+def partitions(value: object, loose: bool) -> int:
+    """A number of partitions."""
+    return check_count(_whole(value, loose, least=1))
 
 
 def count_or_zero(value: object, loose: bool) -> int:
@@ -131,7 +142,7 @@ def size(value: object, loose: bool) -> int:
 
 def duration(value: object, loose: bool) -> timedelta:
     """A duration of the one grammar. A bare number is refused, since its unit would be a guess."""
-    if isinstance(value, (str, timedelta)):
+    if isinstance(value, timedelta) or (isinstance(value, str) and mask(value) == value):
         return parse_duration(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         raise UsageError(
@@ -146,7 +157,12 @@ def start(value: object, loose: bool) -> Start:
         return value
     if isinstance(value, datetime):
         value = value.isoformat()
-    return parse_start(text(value, loose).strip())
+    written = text(value, loose).strip()
+    if mask(written) != written:
+        raise UsageError(
+            f"{shown(written)} is no place to start; write 'new', 'beginning', an entry id or a time"
+        )
+    return parse_start(written)
 
 
 def path(value: object, loose: bool) -> Path:
@@ -167,7 +183,8 @@ def url(value: object, loose: bool) -> str:
     # What the parser found is not quoted: behind an unescaped '/' or '#' it is a piece of the password.
     try:
         parts = urlsplit(found)
-        _ = parts.port
+        for host in parts.netloc.rpartition("@")[2].split(",") if scheme in _OF_SEVERAL else [parts.netloc]:
+            _ = urlsplit(f"//{host}").port
         readable = not parts.fragment
     except ValueError:
         parts, readable = urlsplit(""), False
@@ -177,7 +194,7 @@ def url(value: object, loose: bool) -> str:
     if scheme == "unix" and not parts.path:
         raise UsageError(f"{shown(found)} names no socket; write unix:///run/valkey.sock")
     database = parts.path.strip("/")
-    if scheme in ("redis", "rediss") and database and not database.isdecimal():
+    if scheme in ("redis", "rediss", "valkey", "valkeys") and database and not database.isdecimal():
         raise UsageError(f"{shown(found)} has a database that is no number; write {scheme}://HOST:6379/0")
     return found
 

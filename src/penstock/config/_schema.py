@@ -13,11 +13,13 @@ from penstock.config import _names as names
 from penstock.config import _readers as read
 from penstock.config._model import DEFAULT_POOL
 from penstock.config._readers import Reader
+from penstock.config._retention import retention
 from penstock.listeners.groups import GroupSettings
 from penstock.position import Start
 from penstock.retry import Retry
+from penstock.streams.layouts import NATIVE
 
-__all__ = ["GROUP", "POOL", "RETRY", "ROOT", "STREAM", "Key", "Named", "Node", "Section"]
+__all__ = ["ARCHIVE", "GROUP", "POOL", "RETRY", "ROOT", "STREAM", "Key", "Named", "Node", "Section"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Key:
     default: object = None
     none: str | None = None
     """The word that stands for ``None`` in files and variables."""
+    by_name: "Named | None" = None
+    """How a table is read that may stand here in place of the value, so that each of its mistakes is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,9 @@ POOL = Section(
     {
         "url": Key(read.url),
         "namespace": Key(read.namespace),
-        "streams": Key(names.pool_streams),
+        "streams": Key(
+            names.pool_streams, by_name=Named("stream", names.stream_name, Key(names.stream_groups))
+        ),
     }
 )
 STREAM = Section(
@@ -104,6 +110,12 @@ STREAM = Section(
         "max_entries": _optional("unlimited", read.count),
         "max_age": _optional("unlimited", read.duration),
         "remove_needed": Key(read.flag, False),
+        "layout": Key(read.text, NATIVE.name),
+        "key_from": _optional("none", read.text),
+        "retention": _optional("none", retention),
+        "history": Key(read.flag, False),
+        "partitions": _optional("none", read.partitions),
+        "routed_from": _optional("none", names.stream_name),
     }
 )
 # Which errors are hopeless is said by classes, which only code can name.
@@ -115,6 +127,7 @@ GROUP = Section(
         "retry": RETRY,
     }
 )
+ARCHIVE = Section({"driver": Key(read.text), "url": Key(read.text)})
 ROOT = Section(
     {
         "config": Key(read.path),
@@ -127,10 +140,12 @@ ROOT = Section(
         "max_body": Key(read.size, 1024 * 1024),
         "source": Key(read.text),
         "reconnect_attempts": _optional("endless", read.count_or_zero),
+        "housekeeping": Key(read.flag, True),
         "log_level": Key(read.one_of("debug", "info", "warning", "error", "critical"), "info"),
         "pools": Named("pool", read.text, POOL),
         "stream": Named("stream", names.stream_name, STREAM),
         "groups": Named("consumer group", names.group_name, GROUP),
         "listeners": Named("event", read.text, Key(names.listeners)),
+        "archive": ARCHIVE,
     }
 )

@@ -8,9 +8,11 @@ from typing import NamedTuple, cast
 from penstock.clock import format_duration
 from penstock.config._layers import dotted
 from penstock.config._model import ListenerSettings, Settings
+from penstock.config._retention import written_retention
 from penstock.config._saying import mask
-from penstock.config._schema import GROUP, POOL, RETRY, ROOT, STREAM, Key, Section
+from penstock.config._schema import ARCHIVE, GROUP, POOL, RETRY, ROOT, STREAM, Key, Section
 from penstock.position import EntryId, StartPoint
+from penstock.streams.collector import Retention
 
 __all__ = ["Setting", "describe"]
 
@@ -50,6 +52,8 @@ def _values(settings: Settings) -> Iterator[tuple[tuple[str, ...], object]]:
         yield from _section(("groups", name, "retry"), RETRY, retry, tuple(RETRY.keys))
     for event, listeners in settings.listeners.items():
         yield ("listeners", event), listeners
+    archive = {"driver": settings.archive.driver, "url": settings.archive.url}
+    yield from _section(("archive",), ARCHIVE, archive, tuple(archive))
 
 
 def _section(
@@ -84,6 +88,8 @@ def _written(value: object) -> object:
             return handler
         case ListenerSettings(handler, group):
             return {"handler": handler, "group": group}
+        case Retention():
+            return written_retention(value)
         case tuple():
             return [_written(each) for each in cast("tuple[object, ...]", value)]
         case _:

@@ -1,7 +1,8 @@
 """``penstock demo``: a year of real flights through a real server, with a crash, a bug and a comparison at the end.
 
 Read it in this order: `events` (what is told), `listeners` (who listens), `book` (where figures are kept so that an
-event counts once), `story` (what happens). `data` reads the table, `figures` computes the answer without any events.
+event counts once), `aircraft` (order by key, and the archive), `story` (what happens). `data` reads the table,
+`figures` computes the answer without any events.
 """
 
 import asyncio
@@ -28,6 +29,9 @@ _INTERRUPTED = 130
 _SETTINGS = """\
 # The demo's project: commands that are run in this folder look at its server.
 app = "penstock.demo.listeners:app"
+
+[archive]
+driver = "files"
 """
 
 
@@ -94,7 +98,8 @@ async def _stay(screen: Screen, project: Path) -> None:
         f"{command} streams list\n"
         f"{command} streams tail flights\n"
         f"{command} groups show flights board\n"
-        f"{command} failed list"
+        f"{command} failed list\n"
+        f"{command} archive list"
     )
     await ended.wait()
 

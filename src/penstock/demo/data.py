@@ -40,6 +40,8 @@ class Flight:
     """Minutes; below zero is early."""
     arrived: int | None
     arrival_delay: int | None
+    tail: str | None = None
+    """The number on the aircraft's tail."""
 
     @property
     def key(self) -> str:
@@ -74,7 +76,7 @@ def flights(limit: int | None = None) -> Iterator[Flight]:
             column["dep_time"],
             column["dep_delay"],
         )
-        arrived, arrival_delay = column["arr_time"], column["arr_delay"]
+        arrived, arrival_delay, tail = column["arr_time"], column["arr_delay"], column["tailnum"]
         for row in islice(rows, limit):
             yield Flight(
                 date(int(row[year]), int(row[month]), int(row[day])),
@@ -87,6 +89,7 @@ def flights(limit: int | None = None) -> Iterator[Flight]:
                 _number(row[departure_delay]),
                 _number(row[arrived]),
                 _number(row[arrival_delay]),
+                None if row[tail] in ("", _MISSING) else row[tail],
             )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from penstock.demo.aircraft import GROUP, STREAM, Whereabouts, follow, legs_of, work
 from penstock.demo.book import Book
 from penstock.demo.data import Flight, flights
 from penstock.demo.events import FlightEvent, events_of
@@ -50,6 +51,7 @@ class Story:
     operations: Operations = field(default_factory=lambda: Operations(app))
     emitted: int = 0
     killed: Killed | None = None
+    whereabouts: Whereabouts = field(default_factory=lambda: follow(app))
 
     async def tell(self) -> bool:
         """Tell it from beginning to end. Raises `PenstockError` when it cannot go on."""
@@ -62,6 +64,8 @@ class Story:
         await self._look_at_the_failed()
         await self._mend(board)
         equal = await self._compare(table)
+        equal = await self._follow_the_aircraft(table) and equal
+        equal = await self._archive_and_restore() and equal
         self.screen.say(f"Everything took {time.monotonic() - began:.1f} s.")
         return equal
 
@@ -249,3 +253,52 @@ class Story:
             style="bold green",
         )
         return True
+
+    # -- order by key, and the archive --------------------------------------------------------------------------
+
+    async def _follow_the_aircraft(self, table: Sequence[Flight]) -> bool:
+        self.screen.step("A keyed group follows each aircraft: its flights in order, many aircraft at once")
+        legs, found = legs_of(table), self.whereabouts
+        for start in range(0, len(legs), _CHUNK):
+            await app.emit_many(legs[start : start + _CHUNK])
+        began = time.monotonic()
+        await work(app)
+        seconds = time.monotonic() - began
+        self.screen.say(
+            f"handled {found.handled:,} flights of {len(found.last):,} aircraft in {seconds:.1f} s, "
+            f"up to {found.most_at_once} at the same time"
+        )
+        right = found.handled == len(legs) and not found.disordered
+        right = right and found.last == {leg.tail: leg for leg in legs}
+        if right:
+            self.screen.say("each aircraft's flights came in their order", style="bold green")
+        else:
+            self.screen.say(f"NOT IN ORDER: {found.disordered:,} flights", style="bold red")
+        return right
+
+    async def _archive_and_restore(self) -> bool:
+        self.screen.step("What was handled goes to the archive, and one event comes back")
+        archive, began = self.operations.archive, time.monotonic()
+        archived = 0
+        async for page in archive.run(await archive.places([STREAM])):
+            archived += page.archived
+        left = await (await app.broker_for(STREAM)).length(STREAM)
+        self.screen.say(
+            f"archived {archived:,} events in {time.monotonic() - began:.1f} s; {left:,} are left in the stream"
+        )
+        one = (await archive.messages(STREAM, limit=1)).items[0].message
+        async for restored in archive.restore(stream=STREAM, id=one.event_id):
+            self.screen.say(
+                f"restored {one.name} of {one.key}: it was {restored.old_id}, it is {restored.new_id}"
+            )
+        await work(app)
+        back = self.whereabouts.came_back
+        right = archived == self.whereabouts.handled and left == 0
+        right = right and [message.id for message in back] == [one.event_id]
+        if right:
+            self.screen.say(
+                f"group {GROUP} has seen it once more, and knew it by its first place", style="bold green"
+            )
+        else:
+            self.screen.say("NOT RIGHT: the archive and the group disagree", style="bold red")
+        return right

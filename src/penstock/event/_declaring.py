@@ -26,6 +26,7 @@ def event(
     category: str | None = None,
     stream: str | None = None,
     codec: Codec = JSON,
+    history: bool = False,
 ) -> Callable[[C], C]:
     """Declare a dataclass, attrs class, TypedDict, pydantic model or msgspec struct as an event; it stays what it is.
 
@@ -38,7 +39,7 @@ def event(
         raise ConfigurationError("@event takes the event's name: write @event('some.name')")
 
     def declared(cls: C) -> C:
-        declare(cls, name, key, version, kind, category, stream, codec)
+        declare(cls, name, key, version, kind, category, stream, codec, history)
         return cls
 
     return declared
@@ -108,6 +109,7 @@ def declare(
     category: str | None = None,
     stream: str | None = None,
     codec: Codec = JSON,
+    history: bool = False,
 ) -> None:
     """Keep on *cls* what it declares. Raises `ConfigurationError` for what cannot work."""
     where = getattr(cls, "__qualname__", repr(cls))
@@ -125,9 +127,15 @@ def declare(
         raise ConfigurationError(f"{where} is no class; @event stands above one")
     body = body_of(cls)
     _check_key(cls, key, body.fields)
+    if history and key is None:
+        raise ConfigurationError(
+            f"{where}: a history is of one entity, which the key names; give key= as well as history=True"
+        )
     if not body.is_empty and codec in (TEXT, BYTES):
         raise ConfigurationError(f"{where}: {codec.content_type} carries no fields; use JSON or MESSAGEPACK")
-    setattr(cls, DECLARATION, EventType(cls, name, version, kind, stream, category, key, codec, body))
+    setattr(
+        cls, DECLARATION, EventType(cls, name, version, kind, stream, category, key, codec, body, history)
+    )
 
 
 def _check_word(where: str, what: str, text: object, allowed: str = "") -> None:

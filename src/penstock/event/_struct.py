@@ -12,7 +12,7 @@ from penstock.event._type import Key
 
 __all__ = ["Event"]
 
-_DECLARING: Final = ("name", "key", "version", "kind", "category", "stream", "codec")
+_DECLARING: Final = ("name", "key", "version", "kind", "category", "stream", "codec", "history")
 _SHAPING: Final = ("rename", "omit_defaults", "forbid_unknown_fields", "gc")
 """What passes to msgspec; the rest is settled, such as being frozen."""
 
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
             category: str | None = ...,
             stream: str | None = ...,
             codec: Codec = ...,
+            history: bool = ...,
             rename: Literal["lower", "upper", "camel", "pascal", "kebab"]
             | Callable[[str], str | None]
             | None = ...,
@@ -71,7 +72,7 @@ else:
 
         ``class OrderPlaced(Event, name="order.placed", key="order_id")``; further ``version=`` (of the body's schema),
         ``kind=`` (``event``, ``notification``, ``command``, or a word of yours), ``category=`` (the name up to its last
-        dot unless given), ``stream=`` (the name unless given), ``codec=``. A subclass without ``name=`` is a base for
-        others and cannot be emitted. Of msgspec's own keywords ``rename``, ``omit_defaults``,
-        ``forbid_unknown_fields`` and ``gc`` pass.
+        dot unless given), ``stream=`` (the name unless given), ``codec=``, ``history=True`` (events of one key can be
+        looked up by `App.history`). A subclass without ``name=`` is a base for others and cannot be emitted. Of
+        msgspec's own keywords ``rename``, ``omit_defaults``, ``forbid_unknown_fields`` and ``gc`` pass.
         """

@@ -31,6 +31,8 @@ class EventType:
     key: Key | None
     codec: Codec
     body: Body = field(repr=False)
+    history: bool = False
+    """Whether its events are indexed by key, so that the history of one entity can be read."""
     upcasters: dict[int, Upcast] = field(default_factory=dict, repr=False)
     """By the version that each starts from."""
     content_type: str = field(init=False)

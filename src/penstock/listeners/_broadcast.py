@@ -20,11 +20,12 @@ from penstock.listeners._session import Counts
 from penstock.listeners._settling import log_failure
 from penstock.listeners.calls import Dependencies
 from penstock.listeners.groups import Group, Middleware
+from penstock.listeners.patterns import FindStreams
 from penstock.message import Message
-from penstock.position import NEW, Start
+from penstock.position import BEGINNING, NEW, Start
 from penstock.streams.abc import RawId, StreamBroker
-from penstock.streams.layouts import NATIVE, Layout
-from penstock.streams.reader import StreamReader
+from penstock.streams.following import FollowingReader, LanesOf
+from penstock.streams.layouts import NATIVE, EntryReader
 from penstock.telemetry import Observer, guarded
 
 __all__ = ["BroadcastWorker"]
@@ -42,12 +43,14 @@ class BroadcastWorker(Runs):
         *,
         dependencies: Dependencies | None = None,
         streams: Sequence[str] | None = None,
+        find_streams: FindStreams | None = None,
+        lanes_of: LanesOf | None = None,
         middleware: Sequence[Middleware] = (),
         start: Start = NEW,
         cursor: str | None = None,
         clock: Clock | None = None,
         observer: Observer | None = None,
-        layout: Layout = NATIVE,
+        layout: EntryReader = NATIVE,
         until_idle: bool = False,
         idle_exit: timedelta | None = None,
         reconnect_attempts: int | None = None,
@@ -62,12 +65,15 @@ class BroadcastWorker(Runs):
         self.paused_by: BaseException | None = None
         self.consumer: str | None = None
         self.streams = tuple(streams) if streams is not None else group.streams
-        if not self.streams:
+        self._find_streams = find_streams
+        self._look_again = 0.0
+        if not self.streams and find_streams is None:
             raise ConfigurationError("there is nothing to listen to; name an event")
         self._broker = broker
-        self._reader = StreamReader(
+        self._reader = FollowingReader(
             broker,
             self.streams,
+            lanes_of=lanes_of or _each_is_one,
             start=start,
             cursor=cursor,
             layout=layout,
@@ -95,6 +101,7 @@ class BroadcastWorker(Runs):
         while not self.life.is_quiet:
             try:
                 await self._broker.open()
+                await self._find()
                 await self._reader.prepare()
                 if self.life.state is State.STARTING:
                     self.life.move(State.READY)
@@ -115,6 +122,18 @@ class BroadcastWorker(Runs):
                 self._done[message.stream] = message.raw_entry_id
         with contextlib.suppress(TransientError):
             await self._reader.save(self._done)
+
+    async def _find(self) -> None:
+        """Read streams that have come to match a pattern: at the start as asked for, later from their beginning."""
+        now = self._clock.monotonic()
+        if self._find_streams is None or now < self._look_again:
+            return
+        is_first = self._look_again == 0.0
+        self._look_again = now + self.group.settings.refresh.total_seconds()
+        for stream in await self._find_streams():
+            if stream not in self.streams:
+                self.streams = (*self.streams, stream)
+                self._reader.add(stream, None if is_first else BEGINNING)
 
     async def _read(self) -> list[Message]:
         if self._until_idle:
@@ -159,6 +178,10 @@ class BroadcastWorker(Runs):
     def _tell_undecodable(self, failure: UndecodableEntryError) -> None:
         recorded = failure_of("*", failure, None, cause="undecodable")
         log_failure("(none)", failure.stream, failure.entry_id, "", recorded, failure)
+
+
+async def _each_is_one(stream: str) -> tuple[str, ...]:
+    return (stream,)
 
 
 async def _nothing_to_acknowledge(_: Message) -> bool:

@@ -3,7 +3,7 @@
 They are what must be renewed, what must not be taken up twice, and what is handed back at the end.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from penstock.streams.abc import RawId
 
@@ -16,11 +16,15 @@ class Hand:
     def __init__(self, on_first_done: Callable[[], None]) -> None:
         self._held: dict[str, dict[RawId, None]] = {}
         self._done: dict[str, list[RawId]] = {}
+        self._left: dict[str, set[RawId]] = {}
         self._on_first_done = on_first_done
 
     def take(self, stream: str, entry_ids: Iterable[RawId]) -> None:
         """Entries were delivered to us."""
-        self._held.setdefault(stream, {}).update(dict.fromkeys(entry_ids))
+        taken = dict.fromkeys(entry_ids)
+        self._held.setdefault(stream, {}).update(taken)
+        if left := self._left.get(stream):
+            left.difference_update(taken)
 
     def has(self, stream: str, entry_id: RawId) -> bool:
         """Whether the entry is in hand already."""
@@ -38,6 +42,24 @@ class Hand:
     def drop(self, stream: str, entry_id: RawId) -> None:
         """An entry was settled in another way, or is not ours any more."""
         self._held.get(stream, {}).pop(entry_id, None)
+
+    def leave(self, stream: str, entry_id: RawId) -> None:
+        """An entry is left pending with us on purpose, until it has been idle for long enough."""
+        self.drop(stream, entry_id)
+        self._left.setdefault(stream, set()).add(entry_id)
+
+    def knows(self, stream: str, entry_id: RawId) -> bool:
+        """Whether the entry is in hand, or left on purpose."""
+        return self.has(stream, entry_id) or entry_id in self._left.get(stream, ())
+
+    def forget_left(self, stream: str, pending: Collection[RawId]) -> None:
+        """What is not pending with us any more (*pending* is all that is) was left for others, who took it."""
+        if left := self._left.get(stream):
+            left.intersection_update(pending)
+
+    def count(self, stream: str) -> int:
+        """How many entries of the stream are in hand, or left on purpose."""
+        return len(self._held.get(stream, ())) + len(self._left.get(stream, ()))
 
     def take_done(self) -> dict[str, list[RawId]]:
         """The acknowledgements to send now; follow up with `confirm` or `put_back`."""

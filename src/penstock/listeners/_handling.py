@@ -4,6 +4,7 @@ Handling decides nothing about the server: it turns messages into verdicts, and 
 """
 
 import asyncio
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias
 
 from penstock.errors import CodecError
 from penstock.event import EventType, event_type, is_event
+from penstock.listeners._speeds import Speeds
 from penstock.listeners.calls import CallPlan, Dependencies, plan_call
 from penstock.listeners.delivery import Delivery
 from penstock.listeners.groups import Call, Group, Listener, Middleware
@@ -69,6 +71,9 @@ class RouteSet:
     """Whether one of them takes batches."""
     direct: Route | None
     """The only route, if its handler is a coroutine function of the event alone, unwrapped and without a time limit."""
+    batch_of: object
+    """Events whose sets have an equal one here may share a batch: the event's name, unless its only route takes
+    messages as they come."""
 
 
 class Routes:
@@ -125,6 +130,7 @@ class Routes:
             routes,
             any(route.listener.batch is not None for route in routes),
             routes[0] if len(routes) == 1 and not self._wrapped and _is_direct(routes[0]) else None,
+            routes[0].listener if len(routes) == 1 and _takes_anything(routes[0]) else name,
         )
 
     def named(self, name: str, listener: str) -> Route | None:
@@ -162,6 +168,8 @@ class Handling:
         """Where synchronous handlers run; without one, on the event loop's own threads."""
         self._dependencies = dependencies
         self._middleware = tuple(middleware)
+        self.speeds = Speeds()
+        """How fast its listeners are."""
 
     async def handle(
         self, message: Message, routes: Sequence[Route], acknowledge: Callable[[Message], Any]
@@ -191,7 +199,7 @@ class Handling:
     async def handle_batch(
         self, messages: Sequence[Message], route: Route, acknowledge: Callable[[Message], Any]
     ) -> list[BaseException | Kept | None]:
-        """Run one batch listener over messages of one name; what became of each.
+        """Run one batch listener over messages that may share a batch; what became of each.
 
         A failing batch is run again one by one, so that only the bad ones fail.
         """
@@ -237,8 +245,14 @@ class Handling:
         listener = route.listener
 
         async def run() -> None:
-            async with asyncio.timeout(listener.timeout.total_seconds() if listener.timeout else None):
-                await route.plan.call(self._dependencies, self.executor, bodies, deliveries)
+            began, failed = time.perf_counter(), True
+            try:
+                async with asyncio.timeout(listener.timeout.total_seconds() if listener.timeout else None):
+                    await route.plan.call(self._dependencies, self.executor, bodies, deliveries)
+                failed = False
+            finally:
+                stream = deliveries[0].message.stream
+                self.speeds.ran(stream, listener.name, time.perf_counter() - began, failed=failed)
 
         if not self._middleware:
             await run()
@@ -275,6 +289,11 @@ class Handling:
         if self.group.settings.on_failure == "leave_pending":
             return Kept(release=False)
         return Failed(tuple(failures), tuple(failure for _, failure in errors))
+
+
+def _takes_anything(route: Route) -> bool:
+    """Whether a batch listener does without decoded events, so that their names do not matter."""
+    return route.listener.batch is not None and route.event_type is None and route.body_type in (None, Any)
 
 
 def _is_direct(route: Route) -> bool:

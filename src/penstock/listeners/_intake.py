@@ -145,7 +145,7 @@ class Intake:
                 if not entries:
                     break
                 after = entries[-1][0]
-                self.suspect(stream, [entry for entry in entries if not session.hand.has(stream, entry[0])])
+                self.suspect(stream, [entry for entry in entries if not session.hand.knows(stream, entry[0])])
                 await self.wait_unsuspicious()
 
     async def _take_over(self, stream: str, min_idle: timedelta) -> None:
@@ -192,6 +192,10 @@ class Intake:
     async def _read_new(self) -> None:
         session, lanes = self._session, self._lanes
         await lanes.wait_hungry(self._appetite.ahead)
+        if not session.streams:
+            self.caught_up.set()
+            session.streams_changed.clear()
+            await session.streams_changed.wait()
         if session.is_quiet:
             return
         now = session.clock.monotonic()

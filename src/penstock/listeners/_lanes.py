@@ -15,6 +15,7 @@ from penstock.listeners._handling import (
     Failed,
     Kept,
     Route,
+    RouteSet,
     Verdict,
     decode_for,
     failure_of,
@@ -24,7 +25,7 @@ from penstock.listeners._session import Session
 from penstock.listeners._settling import Settling
 from penstock.message import Message
 from penstock.streams.abc import DueRetry, RawEntry, RawId
-from penstock.streams.layouts import Layout
+from penstock.streams.layouts import EntryReader
 from penstock.streams.publisher import CURRENT_MESSAGE
 
 __all__ = ["Lanes", "Work"]
@@ -43,7 +44,7 @@ class Lanes:
         self,
         session: Session,
         settling: Settling,
-        layout: Layout,
+        layout: EntryReader,
         retry: Callable[[DueRetry], Awaitable[None]],
     ) -> None:
         self._session = session
@@ -178,13 +179,15 @@ class Lanes:
             await settling.settle(stream, entry, self._unhandled(message), name=message.name, alone=alone)
             return
         if found.batches:
-            await self._handle_together(stream, entry, message, found.routes, alone=alone)
+            await self._handle_together(stream, entry, message, found, alone=alone)
             return
         if (direct := found.direct) is not None:
             # The hot path: one coroutine function of the event alone, called without anything in between.
             token = CURRENT_MESSAGE.set(message)
+            began, failed = time.perf_counter(), True
             try:
                 await direct.plan.function(decode_for(direct, message))
+                failed = False
             except BaseException as failure:
                 if is_our_cancellation(failure):
                     raise
@@ -196,6 +199,8 @@ class Lanes:
                 verdict = HANDLED
             finally:
                 CURRENT_MESSAGE.reset(token)
+                seconds = time.perf_counter() - began
+                session.handling.speeds.ran(stream, direct.listener.name, seconds, failed=failed)
         else:
             verdict = await session.handling.handle(message, found.routes, self._acknowledging(alone))
         await settling.settle(stream, entry, verdict, name=message.name, alone=alone)
@@ -214,14 +219,14 @@ class Lanes:
     # -- batches ------------------------------------------------------------------------------------------------
 
     async def _handle_together(
-        self, stream: str, entry: RawEntry, message: Message, routes: tuple[Route, ...], *, alone: bool
+        self, stream: str, entry: RawEntry, message: Message, found: RouteSet, *, alone: bool
     ) -> None:
-        session = self._session
+        session, routes = self._session, found.routes
         entries, messages = [entry], [message]
         if not alone:
             size = min(route.listener.batch for route in routes if route.listener.batch)
             wait = max(route.listener.wait for route in routes)
-            for more in await self._gather(stream, message.name, size - 1, wait.total_seconds()):
+            for more in await self._gather(stream, found.batch_of, size - 1, wait.total_seconds()):
                 entries.append(more[0])
                 messages.append(more[1])
         errors: list[list[tuple[Route, BaseException | Kept]]] = [[] for _ in messages]
@@ -236,11 +241,13 @@ class Lanes:
                     errors[number].append((route, outcome))
         for number, each in enumerate(entries):
             verdict = session.handling.judge(errors[number], messages[number].attempt)
-            await self._settling.settle(stream, each, verdict, name=message.name, alone=alone)
+            await self._settling.settle(stream, each, verdict, name=messages[number].name, alone=alone)
 
-    async def _gather(self, stream: str, name: str, most: int, wait: float) -> list[tuple[RawEntry, Message]]:
-        """More entries of the same stream and name from the buffer, waiting a while for them to come."""
-        found = self._pick(stream, name, most)
+    async def _gather(
+        self, stream: str, batch_of: object, most: int, wait: float
+    ) -> list[tuple[RawEntry, Message]]:
+        """More entries of the same stream that may share the batch, waiting a while for them to come."""
+        found = self._pick(stream, batch_of, most)
         deadline = asyncio.get_running_loop().time() + wait
         while len(found) < most and wait > 0 and not self._session.is_quiet:
             self._changed.clear()
@@ -251,10 +258,10 @@ class Lanes:
                     await self._changed.wait()
             except TimeoutError:
                 break
-            found += self._pick(stream, name, most - len(found))
+            found += self._pick(stream, batch_of, most - len(found))
         return found
 
-    def _pick(self, stream: str, name: str, most: int) -> list[tuple[RawEntry, Message]]:
+    def _pick(self, stream: str, batch_of: object, most: int) -> list[tuple[RawEntry, Message]]:
         found: list[tuple[RawEntry, Message]] = []
         others: deque[Work] = deque()
         while self._buffer and len(found) < most:
@@ -264,7 +271,10 @@ class Lanes:
                     message = self._layout.read(stream, work[1][0], work[1][1])
                 except UndecodableEntryError:
                     message = None
-                if message is not None and message.name == name:
+                if (
+                    message is not None
+                    and self._session.handling.routes.of(message.name).batch_of == batch_of
+                ):
                     found.append((work[1], message))
                     continue
             others.append(work)

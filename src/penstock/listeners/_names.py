@@ -17,7 +17,7 @@ from penstock.clock import Clock
 from penstock.errors import ConsumerBusyError
 from penstock.streams.abc import Holder, StreamBroker
 
-__all__ = ["HeldName", "hold_name"]
+__all__ = ["HeldName", "hold_name", "working_as"]
 
 LIFE = timedelta(seconds=15)
 _MOST_SLOTS = 10_000
@@ -136,6 +136,25 @@ async def _try(broker: StreamBroker, group: str, name: str, token: str) -> Holde
 async def is_abandoned(broker: StreamBroker, group: str, consumer: str, token: str) -> bool:
     """Whether nobody alive holds the name; if so it is ours under *token* now, to be freed."""
     return (await _try(broker, group, consumer, token)).token == token
+
+
+async def working_as(broker: StreamBroker, group: str, consumer: str) -> str | None:
+    """Who is alive and works under a consumer name, for people to read; ``None`` when nobody does."""
+    token = uuid.uuid4().hex
+    if await is_abandoned(broker, group, consumer, token):
+        await broker.free_name(group, consumer, token=token)
+        return None
+    return await holder_of(broker, group, consumer)
+
+
+async def holder_of(broker: StreamBroker, group: str, consumer: str) -> str:
+    """Who works under the name, for people to read."""
+    token = uuid.uuid4().hex
+    holder = await _try(broker, group, consumer, token)
+    if holder.token == token:
+        await broker.free_name(group, consumer, token=token)
+        return "nobody any more"
+    return str(_Process.read(holder.description) or holder.description)
 
 
 def _describe() -> str:

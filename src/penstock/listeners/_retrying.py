@@ -18,7 +18,7 @@ from penstock.listeners._settling import log_failure
 from penstock.message import Message
 from penstock.retry import Keep, Record, decide
 from penstock.streams.abc import DueRetry, FailureKey, FailureStore, ListenerFailure, RetryClaim, Settled
-from penstock.streams.layouts import Layout
+from penstock.streams.layouts import EntryReader
 from penstock.telemetry import LOGGER, Observer
 
 __all__ = ["RetryRunner", "Retrying"]
@@ -43,7 +43,7 @@ class RetryRunner:
 
     failures: FailureStore
     handling: Handling
-    layout: Layout
+    layout: EntryReader
     observer: Observer | None = None
     settle: Callable[[Callable[[], Awaitable[Settled]]], Awaitable[Settled]] = _once
     """How the record is updated; a worker insists until the server has answered."""
@@ -158,7 +158,7 @@ async def _acknowledged_by_record(_: Message) -> bool:
 class Retrying:
     """Finds due retries of a worker's group and hands them to its lanes."""
 
-    def __init__(self, session: Session, layout: Layout) -> None:
+    def __init__(self, session: Session, layout: EntryReader) -> None:
         self._session = session
         self._runner = RetryRunner(
             session.broker.failures,
@@ -176,8 +176,11 @@ class Retrying:
         """Due ones that are left alone here until that moment of the clock."""
         self._passed_over = 0
         self._unknown: set[str] = set()
-        self._where = [(stream, session.group.name) for stream in session.streams]
         self._nothing_due = False
+
+    @property
+    def _where(self) -> list[tuple[str, str]]:
+        return [(stream, self._session.group.name) for stream in self._session.streams]
 
     async def run(self, lanes: Lanes) -> None:
         """Look for due retries until the session is quiet."""

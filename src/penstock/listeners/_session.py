@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from penstock.clock import Clock
 from penstock.errors import BrokerFullError, TransientError, UnknownGroupError, UnknownStreamError
+from penstock.listeners._after import After
 from penstock.listeners._backoff import Backoff
 from penstock.listeners._gate import Gate
 from penstock.listeners._hand import Hand
@@ -42,6 +43,7 @@ class Session:
     broker: StreamBroker
     group: Group
     streams: tuple[str, ...]
+    """What is read now; streams found by pattern come and go."""
     consumer: str
     handling: Handling
     hand: Hand
@@ -50,9 +52,15 @@ class Session:
     observer: Observer | None = None
     reconnect_attempts: int | None = None
     counts: Counts = field(default_factory=Counts)
+    after: After | None = None
+    """Told of what was acknowledged as handled."""
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when nothing new may be taken."""
     settled_up_to: dict[str, EntryId] = field(default_factory=dict)
+    found: set[str] = field(default_factory=set[str])
+    """Those of the streams that were found by pattern."""
+    streams_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when streams were found, and when the session becomes quiet."""
     retries_changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a retry was recorded, so that its due time is looked at."""
     paused_by: BaseException | None = None
@@ -70,6 +78,7 @@ class Session:
         if reason is not None and self.stopped_by is None:
             self.stopped_by = reason
         self.quiet.set()
+        self.streams_changed.set()
 
     @property
     def is_quiet(self) -> bool:
@@ -116,6 +125,9 @@ class Session:
 
         It begins after the last entry settled here; with nothing settled, where the group is declared to begin.
         """
+        if stream in self.found and await self._is_gone(stream):
+            self._give_up(stream)
+            return
         if self.settings.on_missing == "halt":
             raise cause
         held = self.hand.held().get(stream, [])
@@ -129,6 +141,27 @@ class Session:
             )
         # What was in hand is delivered again by the new group; the old pending list is gone.
         for entry_id in held:
+            self.hand.drop(stream, entry_id)
+
+    def read_also(self, streams: Sequence[str]) -> None:
+        """Streams were found by pattern; their groups exist."""
+        self.found.update(streams)
+        self.streams = (*self.streams, *streams)
+        self.streams_changed.set()
+
+    async def _is_gone(self, stream: str) -> bool:
+        try:
+            await self.broker.info(stream)
+        except UnknownStreamError:
+            return True
+        return False
+
+    def _give_up(self, stream: str) -> None:
+        """A stream that a pattern had found was deleted; should it come again, it is found again."""
+        LOGGER.info("stream %r, found for group %r, was deleted", stream, self.group.name)
+        self.found.discard(stream)
+        self.streams = tuple(each for each in self.streams if each != stream)
+        for entry_id in self.hand.held().get(stream, []):
             self.hand.drop(stream, entry_id)
 
     async def _after_settled(self, stream: str, held: Sequence[RawId]) -> Start:

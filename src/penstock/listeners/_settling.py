@@ -44,10 +44,13 @@ class Settling:
         for stream, entry_ids in done.items():
             count = counted.get(stream, 0)
             session.counts.handled += len(entry_ids)
+            session.handling.speeds.settled(stream, len(entry_ids))
             if entry_ids:
                 session.note_settled(stream, entry_ids[-1])
             if session.observer is not None:
                 session.observer.acknowledged(session.group.name, stream, count)
+            if session.after is not None:
+                session.after.note(stream, entry_ids)
             if count < len(entry_ids):
                 session.lost(stream, len(entry_ids) - count)
         if done:
@@ -128,7 +131,7 @@ class Settling:
                 "leaving an entry pending",
                 lambda: session.broker.renew(stream, session.group.name, session.consumer, [entry_id]),
             )
-        session.hand.drop(stream, entry_id)
+        session.hand.leave(stream, entry_id)
 
     async def _acknowledge_alone(self, stream: str, entry_id: RawId) -> None:
         session = self._session
@@ -162,6 +165,7 @@ class Settling:
             session.lost(stream, 1)
             return
         session.counts.failed += 1
+        session.handling.speeds.settled(stream, 1)
         session.note_settled(stream, entry_id)
         session.retries_changed.set()
         self._log(stream, entry_id, name, failures, errors)

@@ -9,7 +9,8 @@ from penstock.listeners._names import is_abandoned
 from penstock.listeners._retrying import Retrying
 from penstock.listeners._session import Session
 from penstock.listeners._settling import Settling
-from penstock.position import EntryId
+from penstock.listeners.patterns import FindStreams
+from penstock.position import BEGINNING, EntryId
 from penstock.telemetry import LOGGER
 
 __all__ = ["Upkeep"]
@@ -54,9 +55,23 @@ class Upkeep:
             await session.clock.sleep(pause)
             for stream in session.streams:
                 try:
+                    await self._look_for_moved(stream)
                     await self._claim_from(stream)
                 except (TransientError, UnknownGroupError) as failure:
                     LOGGER.debug("group %r: claiming failed: %s", session.group.name, failure)
+
+    async def _look_for_moved(self, stream: str) -> None:
+        """Take up what a person or another consumer has moved to us: more is pending with us than we have in hand."""
+        session = self._session
+        known = session.hand.count(stream)
+        found = await session.broker.pending(
+            stream, session.group.name, consumer=session.consumer, count=known + _CLAIM_PAGE
+        )
+        entry_ids = {bytes(each.entry_id) for each in found}
+        if any(not session.hand.knows(stream, entry_id) for entry_id in entry_ids):
+            self._intake.recover_soon()
+        elif len(found) <= known:
+            session.hand.forget_left(stream, entry_ids)
 
     async def _claim_from(self, stream: str) -> None:
         """Take over what has been idle for `min_idle` in one stream, page by page as it is handled."""
@@ -80,6 +95,23 @@ class Upkeep:
             start = claimed.next_start
             # More is only taken when this was handled: what waits here could be handled elsewhere.
             await self._intake.wait_unsuspicious()
+
+    async def find(self, find_streams: FindStreams | None) -> None:
+        """Read streams that have come to match a pattern of the group, from their beginning on."""
+        session = self._session
+        while find_streams is not None and not session.is_quiet:
+            await session.clock.sleep(session.settings.refresh)
+            try:
+                came = [stream for stream in await find_streams() if stream not in session.streams]
+                for stream in came:
+                    await session.broker.create_group(stream, session.group.name, BEGINNING)
+            except TransientError as failure:
+                LOGGER.debug("group %r: looking for streams failed: %s", session.group.name, failure)
+                continue
+            if came:
+                LOGGER.info("group %r: found %s", session.group.name, ", ".join(came))
+                session.read_also(came)
+                self._intake.recover_soon()
 
     async def bury(self) -> None:
         """Remove consumers that nobody works under any more, after moving what they held to us."""

@@ -13,6 +13,7 @@ from typing import Any
 from penstock.clock import Clock, SystemClock
 from penstock.errors import ConfigurationError, PenstockError, TransientError
 from penstock.lifecycle import State
+from penstock.listeners._after import After, AfterAcknowledged
 from penstock.listeners._backoff import Backoff, unless_quiet
 from penstock.listeners._gate import Gate
 from penstock.listeners._hand import Hand
@@ -24,11 +25,13 @@ from penstock.listeners._names import HeldName, hold_name
 from penstock.listeners._retrying import Retrying
 from penstock.listeners._session import Counts, Session
 from penstock.listeners._settling import Settling
+from penstock.listeners._speeds import publish_speeds, tell_speeds
 from penstock.listeners._upkeep import Upkeep
 from penstock.listeners.calls import Dependencies
 from penstock.listeners.groups import Group, Middleware
+from penstock.listeners.patterns import FindStreams
 from penstock.streams.abc import StreamBroker
-from penstock.streams.layouts import NATIVE, Layout
+from penstock.streams.layouts import NATIVE, EntryReader
 from penstock.telemetry import LOGGER, Observer, guarded
 
 __all__ = ["GroupWorker"]
@@ -41,12 +44,14 @@ class GroupWorker(Runs):
     """Works one consumer group until stopped: ``await worker.run()``. May be run again afterwards.
 
     Args:
+        find_streams: Asked at the start, and every `GroupSettings.refresh`, for further streams to read.
         consumer: The consumer's name; left out, a stable one is found (host and slot).
         until_idle: End when everything there is has been handled: nothing new, nothing of our own pending, no retry
             due now. Retries that are due later are left to the next run.
         idle_exit: End when nothing has moved for so long.
         reclaim: Before anything else take over what others have left pending for so long.
         reconnect_attempts: How many tries in a row to reach the server are enough; left out, there is no end.
+        after: Called with what was acknowledged as handled, in batches, beside the work.
     """
 
     def __init__(
@@ -56,16 +61,18 @@ class GroupWorker(Runs):
         *,
         dependencies: Dependencies | None = None,
         streams: Sequence[str] | None = None,
+        find_streams: FindStreams | None = None,
         middleware: Sequence[Middleware] = (),
         consumer: str | None = None,
         clock: Clock | None = None,
         observer: Observer | None = None,
         gate: Gate | None = None,
-        layout: Layout = NATIVE,
+        layout: EntryReader = NATIVE,
         until_idle: bool = False,
         idle_exit: timedelta | None = None,
         reclaim: timedelta | None = None,
         reconnect_attempts: int | None = None,
+        after: AfterAcknowledged | None = None,
     ) -> None:
         super().__init__(
             f"worker of group {group.name!r}",
@@ -76,7 +83,8 @@ class GroupWorker(Runs):
         self.counts = Counts()
         self._broker = broker
         self._streams = tuple(streams) if streams is not None else group.streams
-        if not self._streams:
+        self._find_streams = find_streams
+        if not self._streams and find_streams is None:
             raise ConfigurationError(
                 f"group {group.name!r} has no streams; give it listeners or streams=[...]"
             )
@@ -89,7 +97,9 @@ class GroupWorker(Runs):
         self._idle_exit = idle_exit
         self._reclaim = reclaim
         self._reconnect_attempts = reconnect_attempts
+        self._after = After(after) if after is not None else None
         self._session: Session | None = None
+        self._found: tuple[str, ...] = ()
 
     @property
     def consumer(self) -> str | None:
@@ -104,7 +114,7 @@ class GroupWorker(Runs):
     @property
     def streams(self) -> tuple[str, ...]:
         """The streams it reads."""
-        return self._streams
+        return self._session.streams if self._session is not None else self._streams
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -146,7 +156,10 @@ class GroupWorker(Runs):
         while not self.life.is_quiet:
             try:
                 await self._broker.open()
-                for stream in self._streams:
+                found = await self._find_streams() if self._find_streams is not None else ()
+                self._found = tuple(each for each in found if each not in self._streams)
+                for stream in (*self._streams, *self._found):
+                    await self._broker.removal.register_groups(stream, [self.group.name])
                     await self._broker.create_group(stream, self.group.name, self.group.settings.start)
                 return await hold_name(self._broker, self.group.name, self._wanted_consumer)
             except TransientError as failure:
@@ -168,7 +181,9 @@ class GroupWorker(Runs):
             self._observer,
             self._reconnect_attempts,
             self.counts,
+            after=self._after,
         )
+        session.read_also(self._found)
         settling = Settling(session)
         settling_first_done.target = settling.on_first_done
         session.progressed()
@@ -202,6 +217,8 @@ class GroupWorker(Runs):
         async with _tasks(
             session,
             settling.run(),
+            publish_speeds(session),
+            *([session.after.run(session)] if session.after is not None else []),
             upkeep.renew(),
             keep_name(),
             *(intake.run_suspects() for _ in range(concurrency)),
@@ -213,6 +230,7 @@ class GroupWorker(Runs):
                 retrying.run(lanes),
                 upkeep.claim(),
                 upkeep.bury(),
+                upkeep.find(self._find_streams),
                 self._watch(session, lanes, intake, retrying),
             ) as taking:
                 await _quiet_or_failed(session, [*essential, *taking])
@@ -277,6 +295,9 @@ class GroupWorker(Runs):
                         stream,
                     )
                     await settling.release(stream, entry_ids)
+                if session.after is not None:
+                    await session.after.finish(session)
+                await tell_speeds(session)
         except (PenstockError, TimeoutError) as failure:
             LOGGER.warning(
                 "group %r: what was in hand could not be settled and is taken over by others after %s: %s",

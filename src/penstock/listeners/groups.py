@@ -1,85 +1,25 @@
 """What a user declares: consumer groups, the listeners in them, and routers that carry both into an app."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack
 
 from penstock.clock import parse_duration
-from penstock.errors import ConfigurationError, UsageError
+from penstock.errors import ConfigurationError
 from penstock.event import event_type, is_event
+from penstock.listeners._tried import TriedByEntry
+from penstock.listeners.settings import GroupOptions, GroupSettings
 from penstock.message import Message
-from penstock.position import BEGINNING, Start
 from penstock.retry import Retry
+from penstock.streams.topics import with_shard
 
 __all__ = ["Call", "Group", "GroupSettings", "Listener", "Middleware", "Registry", "Router", "on"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK = "__penstock_on__"
-
-
-@dataclass(frozen=True, slots=True)
-class GroupSettings:
-    """How a consumer group works. Every duration may be written as text."""
-
-    mode: Literal["parallel"] = "parallel"
-    """``parallel``: any member may take any entry; no order between them."""
-    start: Start = BEGINNING
-    """Where a group that does not exist yet begins."""
-    retry: Retry = Retry()  # noqa: RUF009  frozen
-    """How often and how long apart a failing listener runs."""
-    on_failure: Literal["retry", "leave_pending", "halt"] = "retry"
-    """``retry`` records the failure, acknowledges the entry and runs the listener again from the record;
-    ``leave_pending`` records nothing and lets the entry be delivered again after `min_idle`; ``halt`` stops the worker
-    and leaves the entry pending."""
-    unhandled: Literal["acknowledge", "leave_pending", "fail"] = "acknowledge"
-    """What becomes of an event that none of the group's listeners handles."""
-    on_missing: Literal["recreate", "halt"] = "recreate"
-    """What the worker does when the group or its stream is deleted underneath."""
-    concurrency: int = 10
-    """How many messages of the group one process handles at the same time."""
-    min_idle: timedelta = timedelta(seconds=60)
-    """How long an entry must have gone untouched before another consumer takes it over."""
-    max_deliveries: int = 3
-    """How often a suspicious entry is handled alone before it is condemned as poison."""
-    max_batch: int = 500
-    """The most entries that one read brings, per stream."""
-    byte_budget: int = 8 * 1024 * 1024
-    """About how many bytes of entries a worker holds unhandled."""
-    dead_after: timedelta = timedelta(minutes=10)
-    """When a consumer that has not been heard of, and whose name nobody holds, is removed (its entries move first)."""
-    drain_timeout: timedelta = timedelta(seconds=30)
-    """How long handlers may go on after a stop was asked for."""
-    retry_visibility: timedelta = timedelta(seconds=60)
-    """How long a retry belongs to the process that took it; renewed while its handler runs."""
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if each.name in _DURATIONS:
-                object.__setattr__(self, each.name, _positive(each.name, parse_duration(value)))
-            elif each.name in _COUNTS and (not isinstance(value, int) or value < 1):
-                raise UsageError(f"{each.name} is {value!r}; it is a whole number of at least 1")
-            elif each.name in _CHOICES and value not in _CHOICES[each.name]:
-                raise UsageError(f"{each.name} is {value!r}; choose one of {', '.join(_CHOICES[each.name])}")
-
-
-_DURATIONS = frozenset({"min_idle", "dead_after", "drain_timeout", "retry_visibility"})
-_COUNTS = frozenset({"concurrency", "max_deliveries", "max_batch", "byte_budget"})
-_CHOICES = {
-    "mode": ("parallel",),
-    "on_failure": ("retry", "leave_pending", "halt"),
-    "unhandled": ("acknowledge", "leave_pending", "fail"),
-    "on_missing": ("recreate", "halt"),
-}
-
-
-def _positive(name: str, duration: timedelta) -> timedelta:
-    if duration < timedelta(milliseconds=1):
-        raise UsageError(f"{name} is {duration}; it is at least 1ms")
-    return duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +52,8 @@ class Listener:
     acknowledge: Literal["auto", "manual"] = "auto"
     retry: Retry | None = None
     """Instead of the group's."""
+    shard: str | None = None
+    """The shard of its events' streams that it listens to; ``None``: the streams themselves."""
 
     @property
     def names(self) -> frozenset[str] | None:
@@ -123,11 +65,12 @@ class Listener:
     @property
     def streams(self) -> frozenset[str]:
         """The streams its events are on, as far as they tell."""
-        return frozenset(
+        found = frozenset(
             each if isinstance(each, str) else event_type(each).stream
             for each in self.events
             if each is not Any
         )
+        return found if self.shard is None else frozenset(with_shard(each, self.shard) for each in found)
 
 
 class ListenerOptions(TypedDict, total=False):
@@ -139,26 +82,7 @@ class ListenerOptions(TypedDict, total=False):
     timeout: timedelta | str | None
     acknowledge: Literal["auto", "manual"]
     retry: Retry | None
-
-
-class GroupOptions(TypedDict, total=False):
-    """What may be said of a group: the fields of `GroupSettings`, durations also as text, and its streams."""
-
-    streams: Sequence[str]
-    mode: Literal["parallel"]
-    start: Start
-    retry: Retry
-    on_failure: Literal["retry", "leave_pending", "halt"]
-    unhandled: Literal["acknowledge", "leave_pending", "fail"]
-    on_missing: Literal["recreate", "halt"]
-    concurrency: int
-    min_idle: timedelta | str
-    max_deliveries: int
-    max_batch: int
-    byte_budget: int
-    dead_after: timedelta | str
-    drain_timeout: timedelta | str
-    retry_visibility: timedelta | str
+    shard: str | None
 
 
 class Group:
@@ -185,6 +109,7 @@ class Group:
         self.listeners: list[Listener] = []
         self.version = 0
         """Goes up when a listener comes or goes; a running worker takes the change up with its next message."""
+        self.tried: TriedByEntry = {}
         if handlers is not None:
             self.add_class(handlers)
 
@@ -193,7 +118,8 @@ class Group:
         """The streams the group reads: those declared, and those that its listeners' events are on."""
         found = set(self.declared_streams)
         for listener in self.listeners:
-            if not (self.declared_streams and all(isinstance(each, str) for each in listener.events)):
+            by_name = all(isinstance(each, str) for each in listener.events)
+            if listener.shard is not None or not (self.declared_streams and by_name):
                 found |= listener.streams
         return tuple(sorted(found))
 
@@ -206,6 +132,7 @@ class Group:
         timeout: timedelta | str | None = None,
         acknowledge: Literal["auto", "manual"] = "auto",
         retry: Retry | None = None,
+        shard: str | None = None,
     ) -> Callable[[F], F]:
         """Declare a listener; the decorated function stays what it was.
 
@@ -213,7 +140,8 @@ class Group:
         handler gets a list of up to that many events at once, waiting up to *wait* for more. A handler over its
         *timeout* is cancelled and has failed (a synchronous one cannot be cancelled: its thread goes on). With
         ``acknowledge="manual"`` the handler settles each message by its `Delivery`; no other listener of the group can
-        be for the same event then.
+        be for the same event then. With *shard* it listens to that shard of its events' streams, as ``emit(shard=...)``
+        writes it.
 
         Raises:
             ConfigurationError: The function cannot be a listener, or the group has one of that name for the event.
@@ -230,6 +158,7 @@ class Group:
                     timeout=None if timeout is None else parse_duration(timeout),
                     acknowledge=acknowledge,
                     retry=retry,
+                    shard=shard,
                 )
             )
             return function
@@ -246,6 +175,11 @@ class Group:
         for other in self.listeners:
             if not _overlap(other, listener):
                 continue
+            if other.shard != listener.shard:
+                raise ConfigurationError(
+                    f"listeners {other.name!r} and {listener.name!r} of group {self.name!r} are for the same event in "
+                    "different shards, and each would run for both; give them a group each"
+                )
             if other.name == listener.name:
                 raise ConfigurationError(
                     f"group {self.name!r} already has a listener {listener.name!r} for the same event; "
@@ -420,6 +354,7 @@ def _listener(
     timeout: timedelta | str | None = None,
     acknowledge: Literal["auto", "manual"] = "auto",
     retry: Retry | None = None,
+    shard: str | None = None,
     owner: type | None = None,
 ) -> Listener:
     if not inspect.isroutine(function):
@@ -446,7 +381,12 @@ def _listener(
         raise ConfigurationError(f"acknowledge is {acknowledge!r}; choose 'auto' or 'manual'")
     chosen = name or function.__name__
     _check_name("listener", chosen)
-    return Listener(
+    if shard is not None and Any in events:
+        raise ConfigurationError(
+            f"listener {chosen!r} wants everything in a shard; name the events whose shard it is, or give its group "
+            "the shard's stream by streams=[Topic(...).shard(...).stream]"
+        )
+    listener = Listener(
         chosen,
         function,
         events,
@@ -456,7 +396,11 @@ def _listener(
         None if timeout is None else parse_duration(timeout),
         acknowledge,
         retry,
+        shard,
     )
+    if shard is not None:
+        _ = listener.streams  # said here, where the shard is written, if it cannot name one
+    return listener
 
 
 def _method_listener(

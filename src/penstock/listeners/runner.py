@@ -1,9 +1,9 @@
 """Running several workers as one: they start together, and when one ends badly the others are drained too."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from penstock.clock import Clock, SystemClock
 from penstock.errors import PenstockError, UsageError
@@ -40,10 +40,22 @@ class Worker(Protocol):
 
 
 class Runner:
-    """Runs workers until all have ended, or one has failed and the others were drained."""
+    """Runs workers until all have ended, or one has failed and the others were drained.
 
-    def __init__(self, workers: Sequence[Worker]) -> None:
+    What runs *beside* them is cancelled when they have ended. With *due*, which makes ready what is due at this moment
+    and tells how much that was, they run again until there is nothing more.
+    """
+
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        *,
+        beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        due: Callable[[], Awaitable[int]] | None = None,
+    ) -> None:
         self.workers = tuple(workers)
+        self._beside = beside
+        self._due = due
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -70,13 +82,22 @@ class Runner:
 
     async def run(self) -> None:
         """Run them. Raises what the first failing one raised, after the others have ended."""
-        if self._stopping.is_set():
-            return
+        if self._due is not None:
+            await self._due()
+        while not self._stopping.is_set():
+            await self._run_once()
+            if self._due is None or not await self._due():
+                return
+
+    async def _run_once(self) -> None:
         tasks = [
             asyncio.create_task(worker.run(), name=f"group {worker.group.name}") for worker in self.workers
         ]
+        beside = [asyncio.create_task(self._beside(), name="housekeeping")] if self._beside else []
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            if not tasks and self._due is None:
+                await self._stopping.wait()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION) if tasks else ((), ())
             if any(task.exception() for task in done if not task.cancelled()):
                 self._drain()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -85,11 +106,22 @@ class Runner:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
+        finally:
+            await _end(beside)
         failures = [failure for task in tasks if (failure := task.exception()) is not None]
         if len(failures) == 1:
             raise failures[0]
         if failures:
             raise BaseExceptionGroup("several consumer groups failed", failures)
+
+
+async def _end(beside: Sequence["asyncio.Task[None]"]) -> None:
+    """End what ran beside the workers; that it failed is no failure of theirs."""
+    for task in beside:
+        task.cancel()
+    for outcome in await asyncio.gather(*beside, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            LOGGER.error("housekeeping ended: %s", outcome, exc_info=outcome)
 
 
 async def keep_alive(runner: Runner, *, attempts: int | None, clock: Clock | None = None) -> None:

@@ -20,6 +20,7 @@ from penstock.operations._values import EntryView, FailedDetail, FailedMessage, 
 from penstock.operations._views import view_of
 from penstock.position import EntryId
 from penstock.streams.abc import FailureKey, FailureRecord, FailureState, StreamBroker
+from penstock.streams.layouts import EntryReader
 
 __all__ = ["FailedWhich", "Found", "details", "failed_page", "records", "shown", "times"]
 
@@ -35,7 +36,7 @@ class FailedWhich:
     stream: str | None = None
     group: str | None = None
     listener: str | None = None
-    state: Literal["retrying", "failed"] | None = None
+    state: Literal["retrying", "failed", "parked"] | None = None
     error: str | None = None
     """A text that occurs in the error's type or message, in any case."""
     since: datetime | None = None
@@ -159,11 +160,20 @@ async def failed_page(scope: Scope, which: FailedWhich, *, after: str | None, li
 async def details(scope: Scope, which: FailedWhich, *, limit: int) -> list[FailedDetail]:
     """Up to *limit* matching records with traceback and payload."""
     found: list[FailedDetail] = []
+    layouts = scope.layouts
     async for each in records(scope, which):
         whole = await each.broker.failures.get(each.record.key)
         if whole is not None:
-            message = _message(each.place.pool, whole)
-            found.append(FailedDetail(shown(each.place.pool, whole), whole.traceback, message))
+            pool = each.place.pool
+            found.append(
+                FailedDetail(
+                    shown(pool, whole),
+                    whole.traceback,
+                    _message(pool, whole, whole.fields, layouts),
+                    _message(pool, whole, whole.original, layouts),
+                    whole.edits,
+                )
+            )
         if len(found) >= limit:
             break
     return found
@@ -194,13 +204,16 @@ def shown(pool: str, record: FailureRecord) -> FailedMessage:
         first_failed=record.first_failed,
         last_failed=record.last_failed,
         due=record.due,
+        parked_key=record.parked_key,
     )
 
 
-def _message(pool: str, record: FailureRecord) -> EntryView | None:
-    if record.fields is None:
+def _message(
+    pool: str, record: FailureRecord, fields: list[bytes] | None, layouts: EntryReader
+) -> EntryView | None:
+    if fields is None:
         return None
-    return view_of(pool, record.key.stream, [bytes(record.key.entry_id), record.fields])
+    return view_of(pool, record.key.stream, [bytes(record.key.entry_id), fields], layouts)
 
 
 # -- where a page ended ---------------------------------------------------------------------------------------------

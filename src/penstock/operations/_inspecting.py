@@ -1,14 +1,16 @@
 """Looking at streams, groups and servers. Nothing is changed, and nothing is created by looking."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from penstock.config import mask
 from penstock.errors import UnknownGroupError, UnknownStreamError
+from penstock.operations._holding import HeldBy, LeaseView, ListenerSpeed
 from penstock.operations._scope import Place, Scope
 from penstock.operations._values import (
     ConsumerSummary,
     GroupDetail,
     GroupSummary,
+    LaneOwner,
     PendingView,
     ServerSummary,
     StreamDetail,
@@ -16,7 +18,8 @@ from penstock.operations._values import (
     WorkerSummary,
 )
 from penstock.position import NEW, EntryId
-from penstock.streams.abc import ConsumerInfo, GroupInfo, StreamBroker, StreamInfo
+from penstock.streams.abc import ConsumerInfo, GroupFigures, GroupInfo, LeaseInfo, StreamBroker, StreamInfo
+from penstock.streams.collector import COLLECTOR
 
 __all__ = [
     "group_detail",
@@ -24,6 +27,7 @@ __all__ = [
     "server_summary",
     "stream_detail",
     "stream_summaries",
+    "uncollected",
     "workers",
 ]
 
@@ -46,8 +50,41 @@ async def stream_detail(scope: Scope, place: Place) -> StreamDetail:
     if not summary.exists and not summary.registered:
         raise UnknownStreamError(place.stream)
     broker = scope.broker(place.pool)
-    cursors = await broker.cursors(place.stream) if broker is not None else {}
-    return StreamDetail(summary, tuple(await group_summaries(scope, [place])), dict(sorted(cursors.items())))
+    groups = tuple(await group_summaries(scope, [place]))
+    retention = _retention(scope, place)
+    if broker is None:
+        return StreamDetail(summary, groups, {}, retention=retention)
+    floor = await broker.removal.floor(place.stream)
+    layout = await broker.partitions.layout(place.stream)
+    return StreamDetail(
+        summary,
+        groups,
+        dict(sorted((await broker.cursors(place.stream)).items())),
+        held_by=HeldBy.of(floor.holds),
+        leases=tuple(map(_lease, await broker.leases.leases(place.stream))),
+        partitions=None if layout is None else layout.partitions,
+        retention=retention,
+    )
+
+
+def _lease(lease: LeaseInfo) -> LeaseView:
+    return LeaseView(lease.name, lease.description, lease.fence, lease.remaining.total_seconds())
+
+
+def _retention(scope: Scope, place: Place) -> str | None:
+    declared = scope.app.settings.stream_settings.get(place.stream) if scope.app is not None else None
+    return str(declared.retention) if declared is not None and declared.retention is not None else None
+
+
+async def uncollected(scope: Scope) -> list[str]:
+    """Streams that have a retention and that nobody collects at this moment."""
+    found: list[str] = []
+    for place, broker in scope.brokers_of(sorted(scope.registered)):
+        if _retention(scope, place) is None:
+            continue
+        if await broker.leases.look(COLLECTOR, stream=place.stream) is None:
+            found.append(place.stream)
+    return found
 
 
 async def _stream_summary(scope: Scope, place: Place) -> StreamSummary:
@@ -99,7 +136,8 @@ async def group_summaries(scope: Scope, places: Sequence[Place]) -> list[GroupSu
     for place in places:
         broker = scope.broker(place.pool)
         there = {info.name: info for info in await _group_infos(broker, place.stream)}
-        for name in sorted(there.keys() | scope.groups_of(place)):
+        expected = await broker.removal.registered_groups(place.stream) if broker is not None else {}
+        for name in sorted(there.keys() | scope.groups_of(place) | expected.keys()):
             if broker is not None and name in there:
                 found.append(await _group_summary(scope, broker, place, there[name]))
             else:
@@ -120,7 +158,31 @@ async def group_detail(scope: Scope, place: Place, name: str) -> GroupDetail:
         PendingView(each.entry_id, each.consumer, each.idle.total_seconds(), each.delivery_count)
         for each in await broker.pending(place.stream, name, count=_OLDEST)
     ]
-    return GroupDetail(summary, tuple(consumers), tuple(pending))
+    figures = await broker.figures.figures(place.stream, name)
+    return GroupDetail(
+        summary,
+        tuple(consumers),
+        tuple(pending),
+        await _owner(broker, place.stream, name),
+        figures.events_per_second,
+        tuple(_speeds(figures)),
+    )
+
+
+def _speeds(figures: GroupFigures) -> Iterator[ListenerSpeed]:
+    for day, by_listener in sorted(figures.days.items(), reverse=True):
+        for listener, runs in by_listener.items():
+            if runs.runs:
+                median, p95, p99 = (runs.percentile(share) or 0.0 for share in (0.5, 0.95, 0.99))
+                mean = runs.seconds / runs.runs
+                yield ListenerSpeed(day.isoformat(), listener, runs.runs, runs.failed, mean, median, p95, p99)
+
+
+async def _owner(broker: StreamBroker, stream: str, group: str) -> LaneOwner | None:
+    lease = await broker.leases.look(f"group:{group}", stream=stream)
+    if lease is None:
+        return None
+    return LaneOwner(lease.description, lease.fence, lease.remaining.total_seconds())
 
 
 async def _group_infos(broker: StreamBroker | None, stream: str) -> list[GroupInfo]:

@@ -8,10 +8,17 @@ from pathlib import Path
 from penstock.app import App
 from penstock.config import Setting, describe, mask
 from penstock.errors import ConfigurationError, UsageError
-from penstock.operations import _failures, _inspecting, _retrying, _tailing
+from penstock.listeners import AfterAcknowledged
+from penstock.operations import _claiming, _failures, _inspecting, _retrying, _tailing
+from penstock.operations._archiving import ArchiveOperations
 from penstock.operations._declared import event_listeners
+from penstock.operations._dividing import Dividing
 from penstock.operations._failures import FailedWhich
+from penstock.operations._maintaining import Maintaining
+from penstock.operations._noting import person
+from penstock.operations._parking import Parking
 from penstock.operations._scope import Scope
+from penstock.operations._timing import Timing
 from penstock.operations._values import (
     EntryView,
     EventListeners,
@@ -19,6 +26,7 @@ from penstock.operations._values import (
     FailedPage,
     GroupDetail,
     GroupSummary,
+    Moved,
     RetryPlan,
     RetryResult,
     ServerSummary,
@@ -26,6 +34,7 @@ from penstock.operations._values import (
     StreamDetail,
     StreamSummary,
 )
+from penstock.operations._workbench import Workbench
 from penstock.position import NEW, Start
 from penstock.streams.abc import StreamBroker
 from penstock.streams.embedded import ServerStatus, server_status, start_server, stop_server
@@ -35,7 +44,7 @@ __all__ = ["Operations"]
 _RETRIES_AT_ONCE = 10
 
 
-class Operations:
+class Operations(Maintaining, Parking, Workbench, Dividing, Timing):
     """Look at an app's streams, groups and failed messages, and mend them.
 
     Give it an `App`, whose servers are connected on first use, and whose settings and declarations tell which streams
@@ -63,6 +72,10 @@ class Operations:
         scope = await self._scope()
         return await _inspecting.stream_summaries(scope, await scope.places(pool=pool))
 
+    async def stream_names(self) -> list[str]:
+        """The names of all streams that exist or are registered, sorted."""
+        return sorted({place.stream for place in await (await self._scope()).places()})
+
     async def stream(self, name: str, *, pool: str | None = None) -> StreamDetail:
         """One stream with its groups and cursors. Raises `UnknownStreamError`."""
         scope = await self._scope()
@@ -85,6 +98,33 @@ class Operations:
         [place, *_] = await scope.places(stream, pool)
         return await _inspecting.group_detail(scope, place, name)
 
+    async def pending_with(
+        self, group: str, consumer: str, *, stream: str | None = None, pool: str | None = None
+    ) -> list[Moved]:
+        """How much is pending with a consumer, by stream; nothing where no stream has the group."""
+        return await _claiming.pending_with(await self._scope(), group, consumer, stream=stream, pool=pool)
+
+    async def claim(
+        self,
+        group: str,
+        source: str,
+        target: str,
+        *,
+        stream: str | None = None,
+        pool: str | None = None,
+        force: bool = False,
+    ) -> list[Moved]:
+        """Move all that is pending with one consumer to another, which need not run, and remove the first.
+
+        Nothing where no stream has the group.
+
+        Raises:
+            ConsumerBusyError: A living process works as the source, and *force* is not given.
+        """
+        return await _claiming.claim(
+            await self._scope(), group, source, target, stream=stream, pool=pool, force=force
+        )
+
     async def tail(
         self,
         *streams: str,
@@ -100,6 +140,7 @@ class Operations:
         """
         scope = await self._scope()
         places = [scope.place(stream, pool) for stream in dict.fromkeys(streams)]
+        places = await scope.with_partitions(places)
         views = _tailing.tail(scope, places, start=start, last=last, follow=follow)
         async with aclosing(views):
             async for view in views:
@@ -138,26 +179,58 @@ class Operations:
         return await _retrying.plan(await self._scope(), which, to_run=to_run)
 
     async def failed_retry(
-        self, which: FailedWhich, *, everything: bool = False, concurrency: int = _RETRIES_AT_ONCE
+        self,
+        which: FailedWhich,
+        *,
+        everything: bool = False,
+        concurrency: int = _RETRIES_AT_ONCE,
+        after: AfterAcknowledged | None = None,
+        stop_on_failure: bool = False,
+        who: str | None = None,
+        why: str | None = None,
     ) -> AsyncGenerator[RetryResult, None]:
         """Run failed messages again with the app's listeners, only the listener that failed; what became of each.
 
         Neither due time nor used-up attempts matter; a record that another process runs at this moment is left to it,
-        one whose listener the app lacks is kept. All records are only meant when *everything* says so.
+        one whose listener the app lacks is kept. All records are only meant when *everything* says so. *after* is
+        called with each entry whose last failure this was, in any group (`purge_handled` removes it). With
+        *stop_on_failure* they run one at a time, up to the first that fails again. Where *who* or *why* is said, it is
+        noted beside the stream for `failed_log`.
 
         Raises:
             UsageError: Nothing narrows *which* down and *everything* is False; or there is no app.
         """
         _refuse_everything(which, everything, "run again")
-        results = _retrying.retry(await self._scope(), which, concurrency=concurrency)
+        results = _retrying.retry_noted(
+            await self._scope(),
+            which,
+            concurrency=concurrency,
+            after=after,
+            by=person(who, why),
+            stop_on_failure=stop_on_failure,
+        )
         async with aclosing(results):
             async for result in results:
                 yield result
 
-    async def failed_flush(self, which: FailedWhich, *, everything: bool = False) -> int:
+    async def failed_flush(
+        self,
+        which: FailedWhich,
+        *,
+        everything: bool = False,
+        who: str | None = None,
+        why: str | None = None,
+    ) -> int:
         """Forget failure records; how many. Streams are not touched. Raises `UsageError` as `failed_retry`."""
         _refuse_everything(which, everything, "forget")
-        return await _retrying.flush(await self._scope(), which)
+        return await _retrying.flush(await self._scope(), which, by=person(who, why))
+
+    # -- archive ------------------------------------------------------------------------------------------------
+
+    @property
+    def archive(self) -> ArchiveOperations:
+        """What can be done with the archive. Raises `UsageError` without an app."""
+        return ArchiveOperations(self._needed_app(), self._scope)
 
     # -- the whole ----------------------------------------------------------------------------------------------
 
@@ -179,6 +252,7 @@ class Operations:
             streams=tuple(streams),
             groups=tuple(groups),
             workers=tuple(await _inspecting.workers(scope, groups)),
+            uncollected=tuple(await _inspecting.uncollected(scope)),
             retrying=sum(stream.retrying for stream in streams),
             failed=sum(stream.failed for stream in streams),
         )

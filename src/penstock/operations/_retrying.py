@@ -10,43 +10,86 @@ from datetime import datetime, timedelta
 
 from penstock.app import App
 from penstock.errors import TransientError, UsageError
-from penstock.listeners import Group, Handling, RetryRunner
+from penstock.listeners import AfterAcknowledged, Group, Handling, RetryRunner
 from penstock.operations._failures import FailedWhich, Found, records, shown, times
-from penstock.operations._scope import Scope
+from penstock.operations._noting import Noting, Person
+from penstock.operations._scope import Place, Scope
 from penstock.operations._values import FailedMessage, PlanPart, RetryOutcome, RetryPlan, RetryResult
-from penstock.streams.abc import FailureKey, FailureStore, RetryClaim
-from penstock.streams.layouts import NATIVE
+from penstock.streams.abc import FailureKey, FailureState, FailureStore, RetryClaim
 
-__all__ = ["flush", "plan", "retry"]
+__all__ = ["flush", "plan", "retry", "retry_noted"]
 
 _WHOLE_MESSAGE = "*"
+_PARKED = "it is parked, in the order of its key: unpark the key instead"
 
 
 async def plan(scope: Scope, which: FailedWhich, *, to_run: bool) -> RetryPlan:
     """What matches, counted by listener; and, if it is *to_run*, which of it this app could."""
     app = scope.app if to_run else None
-    counts: dict[tuple[str, str, str, str], int] = {}
+    counts: dict[tuple[str, str, str, str, bool], int] = {}
     async for found in records(scope, which, until=await times(scope)):
         key = found.record.key
-        part = found.place.pool, key.stream, key.group, key.listener
+        is_parked = to_run and found.record.state is FailureState.PARKED
+        part = found.place.pool, key.stream, key.group, key.listener, is_parked
         counts[part] = counts.get(part, 0) + 1
     return RetryPlan(
         tuple(
-            PlanPart(pool, stream, group, listener, count, _missing(app, group, listener))
-            for (pool, stream, group, listener), count in sorted(counts.items())
+            PlanPart(
+                pool, stream, group, listener, count, _PARKED if is_parked else _missing(app, group, listener)
+            )
+            for (pool, stream, group, listener, is_parked), count in sorted(counts.items())
         )
     )
 
 
-async def flush(scope: Scope, which: FailedWhich) -> int:
+async def flush(scope: Scope, which: FailedWhich, *, by: Person | None = None) -> int:
     """Forget what matches; how many there were. Streams are not touched."""
-    count = 0
-    async for found in records(scope, which, until=await times(scope)):
-        count += await found.broker.failures.delete(found.record.key)
+    count, noting = 0, Noting(scope, "flush", which, by)
+    try:
+        async for found in records(scope, which, until=await times(scope)):
+            forgotten = await _forget(found)
+            noting.count(found.place, forgotten)
+            count += forgotten
+    finally:
+        await noting.write()
     return count
 
 
-async def retry(scope: Scope, which: FailedWhich, *, concurrency: int) -> AsyncGenerator[RetryResult, None]:
+async def _forget(found: Found) -> int:
+    key, record = found.record.key, found.record
+    if record.state is not FailureState.PARKED or record.parked_key is None:
+        return int(await found.broker.failures.delete(key))
+    lanes = found.broker.lanes
+    return await lanes.discard_parked(key.stream, key.group, record.parked_key, key.entry_id)
+
+
+async def retry_noted(
+    scope: Scope,
+    which: FailedWhich,
+    *,
+    concurrency: int,
+    after: AfterAcknowledged | None,
+    by: Person | None,
+    stop_on_failure: bool,
+) -> AsyncGenerator[RetryResult, None]:
+    """As `retry`, up to the first that fails if it is to stop there; what was run is noted when it ends."""
+    noting = Noting(scope, "retry", which, by)
+    results = retry(scope, which, concurrency=1 if stop_on_failure else concurrency, after=after)
+    try:
+        async with contextlib.aclosing(results):
+            async for result in results:
+                if result.outcome in (RetryOutcome.SUCCEEDED, RetryOutcome.FAILED):
+                    noting.count(Place(result.failed.pool, result.failed.stream))
+                yield result
+                if stop_on_failure and result.outcome is RetryOutcome.FAILED:
+                    return
+    finally:
+        await noting.write()
+
+
+async def retry(
+    scope: Scope, which: FailedWhich, *, concurrency: int, after: AfterAcknowledged | None = None
+) -> AsyncGenerator[RetryResult, None]:
     """Run what matches, up to *concurrency* at once; what became of each, in the order of their last failures."""
     if concurrency < 1:
         raise UsageError(f"concurrency is {concurrency}; at least one record is run at a time")
@@ -55,7 +98,7 @@ async def retry(scope: Scope, which: FailedWhich, *, concurrency: int) -> AsyncG
     scope.app.dependencies.check()
     started = await times(scope)
     with ThreadPoolExecutor(concurrency, thread_name_prefix="penstock-retry") as executor:
-        runs = _Runs(scope.app, executor, started)
+        runs = _Runs(scope.app, executor, started, after)
         window: list[Found] = []
         async for found in records(scope, which, until=started):
             if found.record.key in runs.failed_again:
@@ -76,6 +119,8 @@ class _Runs:
     app: App
     executor: ThreadPoolExecutor
     started: Mapping[str, datetime]
+    after: AfterAcknowledged | None = None
+    """Called with entries whose last failure was settled."""
     failed_again: set[FailureKey] = field(default_factory=set[FailureKey])
     """Those that a clock which stands still would show to this pass again."""
     handlings: dict[str, Handling] = field(default_factory=dict[str, Handling])
@@ -95,6 +140,8 @@ class _Runs:
     async def _run(self, found: Found) -> RetryResult:
         key, failures = found.record.key, found.broker.failures
         before = shown(found.place.pool, found.record)
+        if found.record.state is FailureState.PARKED:
+            return RetryResult(before, RetryOutcome.KEPT, _PARKED)
         missing = _missing(self.app, key.group, key.listener)
         if missing is not None:
             return RetryResult(before, RetryOutcome.KEPT, missing)
@@ -110,10 +157,12 @@ class _Runs:
             return RetryResult(
                 before, RetryOutcome.BUSY, "another process runs it at this moment, or it is gone"
             )
-        runner = RetryRunner(failures, self._handling(group), NATIVE, self.app.observer)
+        runner = RetryRunner(failures, self._handling(group), self.app.layouts.reader, self.app.observer)
         async with _hidden(failures, claim, group.settings.retry_visibility):
             succeeded = await runner.run(claim)
         if succeeded:
+            if self.after is not None and not await failures.groups_of(key.stream, key.entry_id):
+                await self.after(found.broker, key.stream, [bytes(key.entry_id)])
             return RetryResult(before, RetryOutcome.SUCCEEDED)
         return await self._not_succeeded(found, before)
 

@@ -1,12 +1,15 @@
 """Where operations look: the servers by pool, and what is registered there by settings and by the app's code."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from penstock.app import App
 from penstock.errors import UnknownStreamError, UsageError
+from penstock.listeners.patterns import is_pattern
 from penstock.position import BEGINNING, Start
 from penstock.streams.abc import StreamBroker
+from penstock.streams.layouts import NATIVE, EntryReader
+from penstock.streams.partitions import declared_of, lane_names, lane_of, split_lane
 
 __all__ = ["Place", "Scope"]
 
@@ -59,24 +62,52 @@ class Scope:
     async def places(self, stream: str | None = None, pool: str | None = None) -> list[Place]:
         """Every stream there is or should be, sorted; only those of that name and pool, if given.
 
+        A stream with partitions is named for all of them, and listed as they are.
+
         Raises:
             UnknownStreamError: A stream was named that neither exists nor is registered.
             UsageError: There is no such pool.
         """
         if pool is not None:
             self.broker(pool)
-        found = set(self.registered)
+        there: set[Place] = set()
         for name, broker in self.pools.items():
-            found |= {Place(name, each) for each in await broker.streams()}
-        chosen = sorted(
-            place for place in found if stream in (None, place.stream) and pool in (None, place.pool)
-        )
-        if stream is not None and not chosen:
-            raise UnknownStreamError(stream)
-        return chosen
+            there |= {Place(name, each) for each in await broker.streams()}
+        found = there.union(self.registered)
+        if stream is None:
+            found = {place for place in found if place in there or not self._is_divided(place, there)}
+        else:
+            named = [place for place in found if place.stream == stream]
+            asked = named or [Place(name, stream) for name in self.pools]
+            found = there.intersection(await self.with_partitions(asked)).union(named)
+            if not found:
+                raise UnknownStreamError(stream)
+        return sorted(place for place in found if pool in (None, place.pool))
+
+    def _is_divided(self, place: Place, there: Collection[Place]) -> bool:
+        """Whether a registered stream is there as its partitions, and not by itself."""
+        partitions = self.app.settings.partitions if self.app is not None else {}
+        return place.stream in partitions and Place(place.pool, lane_of(place.stream, 0)) in there
+
+    @property
+    def layouts(self) -> EntryReader:
+        """What reads the entries of every stream."""
+        return self.app.layouts.reader if self.app is not None else NATIVE
+
+    async def with_partitions(self, places: list[Place]) -> list[Place]:
+        """The places, and where a stream has or had partitions, these."""
+        found = dict.fromkeys(places)
+        for place, broker in self.brokers_of(places):
+            layout = await broker.partitions.layout(place.stream)
+            if layout is not None:
+                found |= {Place(place.pool, lane): None for lane in lane_names(place.stream, layout.ever)}
+        return list(found)
 
     def groups_of(self, place: Place) -> frozenset[str]:
-        """The groups registered for a stream."""
+        """The groups registered for a stream, or for the one that it is a partition of."""
+        lane = split_lane(place.stream) if place not in self.registered else None
+        if lane is not None and self.app is not None and lane[0] in self.app.settings.partitions:
+            place = Place(place.pool, lane[0])
         return self.registered.get(place, frozenset())
 
     def start_of(self, group: str) -> Start:
@@ -93,7 +124,7 @@ class Scope:
 
 
 def _pool_of(app: App, stream: str) -> str:
-    declared = app.settings.stream_settings.get(stream)
+    declared = declared_of(stream, app.settings.stream_settings, app.settings.partitions)
     return declared.pool if declared is not None else _DEFAULT_POOL
 
 
@@ -104,9 +135,12 @@ def _registered(app: App) -> Iterator[tuple[str, str | None]]:
         yield stream, None
         yield from ((stream, group) for group in declared.groups or ())
     for group in settings.groups:
-        yield from ((stream, group) for stream in settings.group_settings(group).get("streams", ()))
+        listed = settings.group_settings(group).get("streams", ())
+        yield from ((stream, group) for stream in listed if not is_pattern(stream))
     for event, listeners in settings.listeners.items():
         yield from ((event, listener.group) for listener in listeners)
     for declared_group in app.registry:
         for stream in declared_group.streams:
+            if is_pattern(stream):
+                continue
             yield stream, None if declared_group.broadcast else declared_group.name

@@ -31,7 +31,7 @@ async def tail(
     for place, broker in scope.brokers_of(list(places)):
         by_pool.setdefault(place.pool, (broker, []))[1].append(place)
     watches = [
-        _watch(pool, broker, [place.stream for place in there], start, last, follow)
+        _watch(scope, pool, broker, [place.stream for place in there], start, last, follow)
         for pool, (broker, there) in by_pool.items()
     ]
     async with aclosing(_merged(watches)) as views:
@@ -40,8 +40,15 @@ async def tail(
 
 
 async def _watch(
-    pool: str, broker: StreamBroker, streams: Sequence[str], start: Start, last: int, follow: bool
+    scope: Scope,
+    pool: str,
+    broker: StreamBroker,
+    streams: Sequence[str],
+    start: Start,
+    last: int,
+    follow: bool,
 ) -> AsyncGenerator[EntryView, None]:
+    layouts = scope.layouts
     positions: dict[str, RawId] = {}
     shown: list[EntryView] = []
     for stream in streams:
@@ -50,7 +57,7 @@ async def _watch(
             newest = await broker.range(
                 stream, end=EntryId.parse(positions[stream]), count=last, reverse=True
             )
-            shown += [view_of(pool, stream, entry) for entry in newest]
+            shown += [view_of(pool, stream, entry, layouts) for entry in newest]
     for view in sorted(shown, key=_order)[-last or None :]:
         yield view
     if not follow and start is NEW:
@@ -59,7 +66,7 @@ async def _watch(
         batches = await broker.read(positions, count=_PAGE, block=_BLOCK if follow else None)
         for stream, entries in batches:
             positions[stream] = entries[-1][0]
-        views = [view_of(pool, stream, entry) for stream, entries in batches for entry in entries]
+        views = [view_of(pool, stream, entry, layouts) for stream, entries in batches for entry in entries]
         for view in sorted(views, key=_order):
             yield view
         if not follow and not batches:

@@ -9,7 +9,9 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from penstock.operations._holding import HeldBy, LeaseView, ListenerSpeed
 from penstock.position import EntryId
+from penstock.streams.abc import Edit
 
 __all__ = [
     "ConsumerSummary",
@@ -21,7 +23,9 @@ __all__ = [
     "GroupDetail",
     "GroupSummary",
     "HandlerRun",
+    "LaneOwner",
     "ListenerSummary",
+    "ParkedKeySummary",
     "PendingView",
     "PlanPart",
     "RetryOutcome",
@@ -96,12 +100,28 @@ class PendingView:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneOwner:
+    """Who works a stream of an ordered group, and for how long it is theirs if they say nothing more."""
+
+    holder: str
+    fence: int
+    remaining_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class StreamDetail:
-    """A stream with its groups and the durable cursors of its readers."""
+    """A stream with its groups and the durable cursors of its readers, who needs what of it, and who works it alone."""
 
     stream: StreamSummary
     groups: tuple[GroupSummary, ...]
     cursors: Mapping[str, EntryId]
+    held_by: tuple[HeldBy, ...] = ()
+    """Everyone who needs entries, the lowest first: what lies below the first may go. Empty: nobody needs anything."""
+    leases: tuple[LeaseView, ...] = ()
+    partitions: int | None = None
+    """``None``: it is not cut into partitions."""
+    retention: str | None = None
+    """What the collector removes, as the settings say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +131,12 @@ class GroupDetail:
     group: GroupSummary
     consumers: tuple[ConsumerSummary, ...]
     oldest_pending: tuple[PendingView, ...]
+    owner: LaneOwner | None = None
+    """Who works the stream at this moment, in an ordered group."""
+    events_per_second: float = 0.0
+    """Settled within the last minute, over all processes; told by them every few seconds."""
+    speeds: tuple[ListenerSpeed, ...] = ()
+    """By day, the latest first, for nine days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +188,7 @@ class FailedMessage:
     entry_id: EntryId
     listener: str
     state: str
-    """``retrying`` or ``failed``."""
+    """``retrying``, ``failed`` or ``parked``."""
     cause: str
     error_type: str
     error: str
@@ -170,15 +196,39 @@ class FailedMessage:
     first_failed: datetime
     last_failed: datetime
     due: datetime | None
+    parked_key: str | None = None
+    """The key under which it is parked; ``""`` is that of events without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedKeySummary:
+    """A key of an ordered group whose events wait for a person, with the error of the first of them."""
+
+    pool: str
+    stream: str
+    group: str
+    key: str
+    """``""`` is the key of all events without one."""
+    events: int
+    since: datetime
+    first: EntryId
+    error_type: str
+    error: str
+    unparking: bool
+    """Its events are to be handled, by whoever works the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedDetail:
-    """A failure record with its traceback and the message as it was; ``None`` when that had vanished."""
+    """A failure record with its traceback and the message that it is run with; ``None`` when that had vanished."""
 
     failed: FailedMessage
     traceback: str
     message: EntryView | None
+    original: EntryView | None = None
+    """The message as it was, when it has been edited since."""
+    edits: tuple[Edit, ...] = ()
+    """Who edited it, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +267,15 @@ class RetryPlan:
     def runnable(self) -> int:
         """Those that this app can run."""
         return sum(part.count for part in self.parts if part.missing is None)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How many entries of one stream were moved from one consumer to another, or would be."""
+
+    pool: str
+    stream: str
+    count: int
 
 
 class RetryOutcome(Enum):
@@ -294,5 +353,7 @@ class Status:
     streams: tuple[StreamSummary, ...] = ()
     groups: tuple[GroupSummary, ...] = ()
     workers: tuple[WorkerSummary, ...] = ()
+    uncollected: tuple[str, ...] = ()
+    """Streams that have a retention, and that nobody collects at the moment: no worker and no housekeeping runs."""
     retrying: int = 0
     failed: int = 0

@@ -5,17 +5,17 @@ from penstock.message import Message
 from penstock.operations._values import EntryView
 from penstock.position import EntryId
 from penstock.streams.abc import RawEntry, RawId
-from penstock.streams.layouts import NATIVE
+from penstock.streams.layouts import EntryReader
 
 __all__ = ["view_of", "view_of_message"]
 
 
-def view_of(pool: str, stream: str, entry: RawEntry) -> EntryView:
-    """One entry; never raises."""
+def view_of(pool: str, stream: str, entry: RawEntry, layouts: EntryReader) -> EntryView:
+    """One entry, as *layouts* read it; never raises."""
     raw_id: RawId = entry[0]
     fields: list[bytes] = entry[1] or []
     try:
-        return view_of_message(pool, NATIVE.read(stream, raw_id, fields))
+        return view_of_message(pool, layouts.read(stream, raw_id, fields))
     except UndecodableEntryError as failure:
         return EntryView(
             pool, stream, EntryId.parse(raw_id), undecodable=failure.reason, fields=_as_text(fields)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from penstock.app import App, Selection
 from penstock.errors import TransientError, UsageError
 from penstock.lifecycle import State
-from penstock.listeners import Call, Runner, keep_alive
+from penstock.listeners import AfterAcknowledged, Call, Runner, keep_alive
 from penstock.listeners._backoff import Backoff
 from penstock.message import Message
 from penstock.operations._values import EntryView, HandlerRun
@@ -45,6 +45,7 @@ class Work:
         start: Where reading without a group begins, or where groups begin that do not exist yet.
         reclaim: Take over first what other consumers have left pending for so long.
         attempts: How often to start again after an error that is no handler's; ``None`` for ever.
+        after: Called with what a group acknowledged as handled, in batches (`purge_handled` removes it).
         on_run: Told of every run of every listener. When it raises, the work drains, and `run` raises the same.
     """
 
@@ -63,6 +64,7 @@ class Work:
         idle_exit: timedelta | None = None,
         attempts: int | None = 0,
         on_run: Callable[[HandlerRun], None] | None = None,
+        after: AfterAcknowledged | None = None,
     ) -> None:
         if ungrouped and (group is not None or consumer is not None or reclaim is not None):
             raise UsageError(
@@ -78,6 +80,7 @@ class Work:
             reclaim=reclaim,
             ungrouped=ungrouped,
             start=NEW if start is None else start,
+            after=after,
         )
         self._group_start = start if not ungrouped else None
         self._attempts = attempts

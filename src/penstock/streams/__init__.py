@@ -4,6 +4,7 @@ Backends are modules of their own: `penstock.streams.valkey` and `penstock.strea
 """
 
 from penstock.streams.abc import Cap, Capabilities, Dedupe, FailureStore, NewEntry, StreamBroker
+from penstock.streams.locks import Lock
 from penstock.streams.publisher import Flusher, Outgoing, Published, Publisher
 from penstock.streams.reader import StreamReader, TypedReader
 
@@ -13,6 +14,7 @@ __all__ = [
     "Dedupe",
     "FailureStore",
     "Flusher",
+    "Lock",
     "NewEntry",
     "Outgoing",
     "Published",

@@ -48,6 +48,7 @@ class Keys:
         self.namespace = namespace
         self._prefix = f"{namespace}:" if namespace else ""
         self._streams: dict[str, bytes] = {}
+        self._bases: dict[str, bytes] = {}
 
     def stream(self, name: str) -> bytes:
         """The key of a stream.
@@ -70,8 +71,14 @@ class Keys:
 
     def base(self, stream: str) -> bytes:
         """What the key of everything kept beside *stream* begins with, the last colon included."""
-        tag = hash_tag(self.stream(stream).decode())
-        return f"{self._prefix}{_OURS}{{{tag}}}:{escape(stream)}:".encode()
+        base = self._bases.get(stream)
+        if base is None:
+            tag = hash_tag(self.stream(stream).decode())
+            base = f"{self._prefix}{_OURS}{{{tag}}}:{escape(stream)}:".encode()
+            if len(self._bases) >= _CACHED_STREAMS:
+                self._bases.clear()
+            self._bases[stream] = base
+        return base
 
     def beside(self, stream: str, part: str, *names: str) -> bytes:
         """The key of one thing kept beside *stream*; *names* are escaped, *part* is one of our own words."""
@@ -82,6 +89,40 @@ class Keys:
         return f"{self._prefix}{_OURS}{{{escape(group)}}}:consumer:{escape(name)}".encode()
 
     @property
+    def scheduled(self) -> bytes:
+        """The key of the streams for which something is scheduled, by when that may be due."""
+        return f"{self._prefix}{_OURS}scheduled".encode()
+
+    def lease(self, name: str, stream: str | None = None) -> bytes:
+        """The key of a lease: beside its stream, or, without one, in a slot of its own.
+
+        Raises:
+            UsageError: The name is empty, or is not text a server could keep.
+        """
+        if not name:
+            raise UsageError("a lease needs a name; this one is empty")
+        try:
+            if stream is not None:
+                return self.beside(stream, "lease", name)
+            # Nothing follows: keys beside a stream have its name there, and a part after it.
+            return f"{self._prefix}{_OURS}{{{escape(name)}}}:lease".encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"lease name {name!r} cannot be written as UTF-8") from None
+
+    def value(self, space: str, key: str) -> bytes:
+        """The key of a small value; all values of a space share a slot.
+
+        Raises:
+            UsageError: The space has no name, or one of the two is not text a server could keep.
+        """
+        if not space:
+            raise UsageError("values need a name to be kept under; this one is empty")
+        try:
+            return f"{self._prefix}{_OURS}{{{escape(space)}}}:value:{escape(key)}".encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"value {key!r} of {space!r} cannot be written as UTF-8") from None
+
+    @property
     def streams(self) -> bytes:
         """The key of the set of known stream names."""
         return f"{self._prefix}{_OURS}streams".encode()
@@ -89,7 +130,7 @@ class Keys:
     def _checked(self, name: str) -> bytes:
         if not name:
             raise UsageError("a stream needs a name; this one is empty")
-        if name == f"{_OURS}streams" or name.startswith(_OURS + "{"):
+        if name in (f"{_OURS}streams", f"{_OURS}scheduled") or name.startswith(_OURS + "{"):
             raise UsageError(f"stream name {name!r} is a key of penstock's own; choose another")
         key = self._prefix + name
         if "}" in hash_tag(key):

@@ -11,10 +11,10 @@ from datetime import timedelta
 from penstock.clock import Clock, SystemClock
 from penstock.errors import BrokerError, UnknownGroupError, UnknownStreamError, UsageError
 from penstock.position import EntryId, Start
-from penstock.streams._memory.failures import MemoryFailureStore
 from penstock.streams._memory.group import Group
 from penstock.streams._memory.ordered import LARGEST, entry_id_of, number_of, raw_of
 from penstock.streams._memory.space import Space
+from penstock.streams._memory.stores import Stores
 from penstock.streams._memory.stream import Stream, start_number
 from penstock.streams.abc import (
     AppendOutcome,
@@ -61,7 +61,7 @@ class MemoryServer:
         return self._spaces[namespace]
 
 
-class MemoryBroker:
+class MemoryBroker(Stores):
     """A `StreamBroker` that keeps everything in memory.
 
     Entry ids, idle times, due times and blocked reads go by *clock* (the system's, unless given), so a test
@@ -234,6 +234,7 @@ class MemoryBroker:
 
     async def delete_group(self, stream: str, group: str) -> bool:
         """Remove the group; its waiting readers learn of it at once."""
+        await self._space.removal.unregister_group(stream, group)
         if self._find_group(stream, group) is None:
             return False
         del self._streams[stream].groups[group]
@@ -387,8 +388,3 @@ class MemoryBroker:
     async def free_name(self, group: str, consumer: str, *, token: str) -> bool:
         """Give the name back if the token holds it."""
         return self._space.names.free((group, consumer), token)
-
-    @property
-    def failures(self) -> MemoryFailureStore:
-        """The records of failed messages."""
-        return self._space.failures

@@ -4,7 +4,7 @@ Many tasks may publish at once; the broker coalesces what they send in one turn 
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Final, TypeAlias, TypedDict, Unpack
 
@@ -15,8 +15,10 @@ from penstock.errors import BodyTooLargeError, BrokerUnavailableError, PublishEr
 from penstock.event import EventType, event_type, is_event
 from penstock.message import Message, Meta, new_event_ids
 from penstock.position import EntryId
-from penstock.streams.abc import AppendOutcome, Cap, Condition, Dedupe, NewEntry, RawId, StreamBroker
-from penstock.streams.layouts import NATIVE, Layout
+from penstock.streams.abc import AppendOutcome, Cap, Condition, Dedupe, Index, NewEntry, RawId, StreamBroker
+from penstock.streams.layouts import NATIVE, Layout, Layouts, allowed_codec
+from penstock.streams.partitioned import Partitioned
+from penstock.streams.topics import split_shard, with_shard
 from penstock.telemetry import Observer, guarded
 
 __all__ = ["CURRENT_MESSAGE", "Flusher", "Outgoing", "Prepared", "Published", "Publisher", "Said"]
@@ -51,6 +53,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     entry_id: EntryId | None = None
     event_id: str | None = None
     dedupe: Dedupe | bool = False
+    shard: str | None = None
 
 
 class Said(TypedDict, total=False):
@@ -65,10 +68,11 @@ class Said(TypedDict, total=False):
     entry_id: EntryId | None
     event_id: str | None
     dedupe: Dedupe | bool
+    shard: str | None
 
 
-Prepared: TypeAlias = tuple[str, NewEntry]
-"""An event id and the entry that carries it."""
+Prepared: TypeAlias = tuple[str, NewEntry, str | None]
+"""An event id, the entry that carries it, and the key that chooses its partition where the stream has any."""
 
 
 class Publisher:
@@ -81,15 +85,20 @@ class Publisher:
         source: str,
         max_body: int = 1024 * 1024,
         cap_for: Callable[[str], Cap | None] = lambda _: None,
-        layout: Layout = NATIVE,
+        layout: Layout | Layouts = NATIVE,
         observer: Observer | None = None,
         time_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        partitioned: Partitioned | None = None,
+        indexed: Collection[str] = (),
     ) -> None:
+        self._indexed = frozenset(indexed)
+        """Streams of which every event with a key has its place in a history, whatever its class says."""
         self._broker_for = broker_for
+        self._partitioned = partitioned
         self._source = source
         self._max_body = max_body
         self._cap_for = cap_for
-        self._layout = layout
+        self._layouts = layout if isinstance(layout, Layouts) else Layouts(default=layout)
         self._observer = guarded(observer)
         self._time_us = time_us
         self._declared: dict[type, EventType] = {}
@@ -102,11 +111,16 @@ class Publisher:
             EntryIdTooSmallError: The explicit entry id is not above the stream's last.
             StreamFullError: The stream is at its cap.
             BrokerUnavailableError: Nothing was written.
+            RepartitioningError: The stream is being repartitioned, for longer than an event waits. Nothing was written.
+            PartitionCountError: The settings disagree with the partitions that the stream has. Nothing was written.
             PublishError: The connection broke after sending: the event may be there.
         """
         now = self._time_us()
-        event_id, entry = self._prepare(outgoing, outgoing.event_id or new_event_ids(1, now)[0], now)
-        raw_id = await self._broker_for(entry.stream).append(entry)
+        event_id, entry, chooser = self._prepare(outgoing, outgoing.event_id or new_event_ids(1, now)[0], now)
+        if chooser is not None and self._partitioned is not None:
+            entry, raw_id = await self._partitioned.append(entry, chooser)
+        else:
+            raw_id = await self._broker_for(entry.stream).append(entry)
         if self._observer is not None:
             self._observer.published(entry.stream, 1, (self._time_us() - now) / 1e6)
         return Published(event_id, entry.stream, raw_id)
@@ -138,15 +152,32 @@ class Publisher:
         if not prepared:
             return []
         started = self._time_us()
-        outcomes = await self._append([entry for _, entry in prepared])
+        entries = [entry for _, entry, _ in prepared]
+        if self._partitioned is None:
+            outcomes = await self._append(entries)
+        else:
+            placed = [(entry, chooser) for _, entry, chooser in prepared]
+            entries, outcomes = await self._partitioned.append_many(placed, self._append)
         if any(outcome.condition is not Condition.WRITTEN for outcome in outcomes):
             raise _publish_error(outcomes)
         if self._observer is not None:
-            self._observe((entry for _, entry in prepared), started)
+            self._observe(entries, started)
         return [
             Published(event_id, entry.stream, outcome.entry_id or b"")
-            for (event_id, entry), outcome in zip(prepared, outcomes, strict=True)
+            for (event_id, _, _), entry, outcome in zip(prepared, entries, outcomes, strict=True)
         ]
+
+    async def place(self, outgoing: Outgoing, *, time_us: int) -> tuple[str, NewEntry]:
+        """An event of that time as it would be written: its id, and the entry, in its partition; nothing is sent.
+
+        Raises as `publish`.
+        """
+        event_id, entry, chooser = self._prepare(
+            outgoing, outgoing.event_id or new_event_ids(1, self._time_us())[0], time_us
+        )
+        if chooser is not None and self._partitioned is not None:
+            entry = await self._partitioned.place(entry, chooser)
+        return event_id, entry
 
     def flusher(self, *, limit: int = 1000) -> "Flusher":
         """A buffer of events that are written together."""
@@ -164,11 +195,15 @@ class Publisher:
         if declared is not None:
             if stream is None:
                 stream = declared.stream if name is None else name
+            if outgoing.shard is not None:
+                stream = with_shard(stream, outgoing.shard)
             if name is None:
                 name = declared.name
             if key is None:
                 key = declared.key_of(event)
             version = declared.version
+            if (layout := self._layouts.of(stream)).codecs:
+                codec = allowed_codec(layout, codec or declared.codec)
             if codec is None:
                 content_type, data = declared.content_type, declared.encode(event)
             else:
@@ -179,7 +214,11 @@ class Publisher:
                 raise UsageError(
                     f"a {type(event).__name__} has no event name; declare its class as an event, or give name="
                 )
-            codec, stream, version, kind = codec or JSON, stream or name, 1, kind or "event"
+            stream, version, kind = stream or name, 1, kind or "event"
+            if outgoing.shard is not None:
+                stream = with_shard(stream, outgoing.shard)
+            layout = self._layouts.of(stream)
+            codec = allowed_codec(layout, codec or JSON)
             content_type, data = codec.content_type, None if event is None else codec.encode(event)
         if data is not None and len(data) > self._max_body:
             raise BodyTooLargeError(name, size=len(data), limit=self._max_body)
@@ -190,15 +229,26 @@ class Publisher:
             meta.causation = cause.id
             meta.correlation = cause.meta.correlation or cause.id
         try:
-            fields = self._layout.pack(event_id, name, meta, data)
+            fields = layout.pack(event_id, name, meta, data)
         except UnicodeEncodeError as failure:
             raise UsageError(
                 f"name, key, source or a header of {name!r} is no text that can be written: {failure}"
             ) from failure
         once = _dedupe(dedupe, event_id) if dedupe else None
-        return event_id, NewEntry(stream, fields, outgoing.entry_id, self._cap_for(stream), once)
+        chooser = None
+        if self._partitioned is not None and self._partitioned.count_of(stream) is not None:
+            chooser = event_id if key is None else key
+        entry = NewEntry(stream, fields, outgoing.entry_id, self._cap_for(stream), once)
+        if key is not None and ((declared is not None and declared.history) or self._is_indexed(stream)):
+            entry = msgspec.structs.replace(entry, index=Index(name, key))
+        return event_id, entry, chooser
+
+    def _is_indexed(self, stream: str) -> bool:
+        return bool(self._indexed) and not self._indexed.isdisjoint((stream, split_shard(stream)[0]))
 
     async def _append(self, entries: Sequence[NewEntry]) -> list[AppendOutcome]:
+        if not entries:
+            return []
         by_broker: dict[int, tuple[StreamBroker, list[int]]] = {}
         for number, entry in enumerate(entries):
             broker = self._broker_for(entry.stream)

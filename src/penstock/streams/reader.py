@@ -16,7 +16,7 @@ from penstock.event import EventType, event_type
 from penstock.message import Message
 from penstock.position import NEW, EntryId, Start
 from penstock.streams.abc import RawEntry, RawId, StreamBroker
-from penstock.streams.layouts import NATIVE, Layout
+from penstock.streams.layouts import NATIVE, EntryReader
 
 __all__ = ["StreamReader", "TypedReader"]
 
@@ -44,7 +44,7 @@ class StreamReader:
         start: Start = NEW,
         cursor: str | None = None,
         count: int = 100,
-        layout: Layout = NATIVE,
+        layout: EntryReader = NATIVE,
         on_undecodable: Callable[[UndecodableEntryError], None] | None = None,
     ) -> None:
         if count < 1:

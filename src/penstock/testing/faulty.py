@@ -16,12 +16,26 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
 from enum import Enum
 from typing import Any, TypeAlias, TypeVar, cast
 
 from penstock.errors import UsageError
-from penstock.streams.abc import Capabilities, FailureStore, StreamBroker
+from penstock.streams.abc import (
+    Capabilities,
+    FailureStore,
+    FigureStore,
+    HistoryStore,
+    LaneStore,
+    LeaseStore,
+    MemberStore,
+    PartitionStore,
+    RemovalStore,
+    ScheduleStore,
+    StreamBroker,
+    ValueStore,
+)
 
 __all__ = ["After", "Crashed", "Fault", "Faulty", "Moment", "Step"]
 
@@ -102,6 +116,15 @@ class _Gate:
 
 
 _FAILURES = "failures."
+_PARTITIONS = "partitions."
+_LEASES = "leases."
+_MEMBERS = "members."
+_LANES = "lanes."
+_REMOVAL = "removal."
+_FIGURES = "figures."
+_HISTORY = "history."
+_SCHEDULE = "schedule."
+_VALUES = "values."
 
 
 class _Gated:
@@ -134,6 +157,7 @@ class FaultyFailures(_Gated):
 
     settle = _gated(FailureStore.settle)
     settle_vanished = _gated(FailureStore.settle_vanished)
+    enqueue = _gated(FailureStore.enqueue)
     due = _gated(FailureStore.due)
     next_due = _gated(FailureStore.next_due)
     claim_retry = _gated(FailureStore.claim_retry)
@@ -142,10 +166,133 @@ class FaultyFailures(_Gated):
     fail_retry = _gated(FailureStore.fail_retry)
     split_retry = _gated(FailureStore.split_retry)
     return_retry = _gated(FailureStore.return_retry)
+    edit = _gated(FailureStore.edit)
     get = _gated(FailureStore.get)
     find = _gated(FailureStore.find)
+    groups_of = _gated(FailureStore.groups_of)
     tally = _gated(FailureStore.tally)
     delete = _gated(FailureStore.delete)
+
+
+class FaultyPartitions(_Gated):
+    """The layouts and marks behind a `Faulty` broker."""
+
+    layout = _gated(PartitionStore.layout)
+    put = _gated(PartitionStore.put)
+    open_lane = _gated(PartitionStore.open_lane)
+    close_lane = _gated(PartitionStore.close_lane)
+    mark = _gated(PartitionStore.mark)
+    fence_route = _gated(PartitionStore.fence_route)
+    route = _gated(PartitionStore.route)
+    advance_route = _gated(PartitionStore.advance_route)
+
+
+class FaultyFigures(_Gated):
+    """The figures of handlers behind a `Faulty` broker."""
+
+    note = _gated(FigureStore.note)
+    figures = _gated(FigureStore.figures)
+
+
+class FaultyRemovals(_Gated):
+    """What may be removed, behind a `Faulty` broker."""
+
+    register_groups = _gated(RemovalStore.register_groups)
+    unregister_group = _gated(RemovalStore.unregister_group)
+    registered_groups = _gated(RemovalStore.registered_groups)
+    save_relay = _gated(RemovalStore.save_relay)
+    relays = _gated(RemovalStore.relays)
+    delete_relay = _gated(RemovalStore.delete_relay)
+    floor = _gated(RemovalStore.floor)
+    count_below = _gated(RemovalStore.count_below)
+    trim = _gated(RemovalStore.trim)
+    remove = _gated(RemovalStore.remove)
+
+
+class FaultyLeases(_Gated):
+    """The leases behind a `Faulty` broker."""
+
+    acquire = _gated(LeaseStore.acquire)
+    renew = _gated(LeaseStore.renew)
+    release = _gated(LeaseStore.release)
+    look = _gated(LeaseStore.look)
+    leases = _gated(LeaseStore.leases)
+    revoke = _gated(LeaseStore.revoke)
+
+
+class FaultyMembers(_Gated):
+    """The members behind a `Faulty` broker."""
+
+    join = _gated(MemberStore.join)
+    leave = _gated(MemberStore.leave)
+    members = _gated(MemberStore.members)
+
+
+class FaultyLanes(_Gated):
+    """The ordered settling and parking behind a `Faulty` broker."""
+
+    acknowledge = _gated(LaneStore.acknowledge)
+    settle = _gated(LaneStore.settle)
+    begin_alone = _gated(LaneStore.begin_alone)
+    park = _gated(LaneStore.park)
+    join = _gated(LaneStore.join)
+    parked_keys = _gated(LaneStore.parked_keys)
+    parked = _gated(LaneStore.parked)
+    unpark = _gated(LaneStore.unpark)
+    unparking = _gated(LaneStore.unparking)
+    take_parked = _gated(LaneStore.take_parked)
+    finish_parked = _gated(LaneStore.finish_parked)
+    fail_parked = _gated(LaneStore.fail_parked)
+    discard_parked = _gated(LaneStore.discard_parked)
+
+
+class FaultyHistory(_Gated):
+    """The index of histories behind a `Faulty` broker."""
+
+    page = _gated(HistoryStore.page)
+    length = _gated(HistoryStore.length)
+    prune = _gated(HistoryStore.prune)
+    mark_archived = _gated(HistoryStore.mark_archived)
+
+
+class FaultySchedule(_Gated):
+    """What enters streams later, behind a `Faulty` broker."""
+
+    schedule = _gated(ScheduleStore.schedule)
+    cancel = _gated(ScheduleStore.cancel)
+    replace = _gated(ScheduleStore.replace)
+    delayed = _gated(ScheduleStore.delayed)
+    streams = _gated(ScheduleStore.streams)
+    move_due = _gated(ScheduleStore.move_due)
+    next_due = _gated(ScheduleStore.next_due)
+    check = _gated(ScheduleStore.check)
+    tick = _gated(ScheduleStore.tick)
+    ticks = _gated(ScheduleStore.ticks)
+    forget_tick = _gated(ScheduleStore.forget_tick)
+
+    @property
+    def look_every(self) -> timedelta | None:
+        """As the schedule behind has it."""
+        return cast("ScheduleStore", self._target).look_every
+
+    def on_change(self, tell: Callable[[], None]) -> Callable[[], None]:
+        """Told by the schedule behind."""
+        return cast("ScheduleStore", self._target).on_change(tell)
+
+
+class FaultyValues(_Gated):
+    """The small values behind a `Faulty` broker."""
+
+    get = _gated(ValueStore.get)
+    set = _gated(ValueStore.set)
+    incr = _gated(ValueStore.incr)
+    delete = _gated(ValueStore.delete)
+    expire = _gated(ValueStore.expire)
+    hash_get = _gated(ValueStore.hash_get)
+    hash_all = _gated(ValueStore.hash_all)
+    hash_set = _gated(ValueStore.hash_set)
+    hash_incr = _gated(ValueStore.hash_incr)
+    hash_delete = _gated(ValueStore.hash_delete)
 
 
 class Faulty(_Gated):
@@ -176,6 +323,16 @@ class Faulty(_Gated):
         super().__init__(broker, _Gate(fail or {}, at_step, crash_at))
         self._broker = broker
         self.failures = FaultyFailures(broker.failures, self._gate, _FAILURES)
+        self.leases = FaultyLeases(broker.leases, self._gate, _LEASES)
+        self.members = FaultyMembers(broker.members, self._gate, _MEMBERS)
+        self.lanes = FaultyLanes(broker.lanes, self._gate, _LANES)
+        self.partitions = FaultyPartitions(broker.partitions, self._gate, _PARTITIONS)
+        self.figures = FaultyFigures(broker.figures, self._gate, _FIGURES)
+        self.notes = broker.notes
+        self.removal = FaultyRemovals(broker.removal, self._gate, _REMOVAL)
+        self.history = FaultyHistory(broker.history, self._gate, _HISTORY)
+        self.schedule = FaultySchedule(broker.schedule, self._gate, _SCHEDULE)
+        self.values = FaultyValues(broker.values, self._gate, _VALUES)
 
     @property
     def steps(self) -> list[Step]:
@@ -227,7 +384,19 @@ class Faulty(_Gated):
 
 _CALLS = tuple(
     prefix + name
-    for kind, prefix in ((Faulty, ""), (FaultyFailures, _FAILURES))
+    for kind, prefix in (
+        (Faulty, ""),
+        (FaultyFailures, _FAILURES),
+        (FaultyHistory, _HISTORY),
+        (FaultySchedule, _SCHEDULE),
+        (FaultyValues, _VALUES),
+        (FaultyPartitions, _PARTITIONS),
+        (FaultyFigures, _FIGURES),
+        (FaultyRemovals, _REMOVAL),
+        (FaultyLeases, _LEASES),
+        (FaultyMembers, _MEMBERS),
+        (FaultyLanes, _LANES),
+    )
     for name, method in vars(kind).items()
     if inspect.iscoroutinefunction(method)
 )

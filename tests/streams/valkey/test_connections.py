@@ -23,6 +23,7 @@ from penstock.streams._valkey.plain import PlainWire
 from penstock.streams._valkey.wire import AdoptedWire
 from penstock.streams.abc import NewEntry
 from penstock.streams.valkey import ValkeyBroker
+from penstock.testing.contracts._in_lanes import filled, open_lane
 from tests.streams.valkey.proxy import Proxy
 from tests.streams.valkey.servers import RealServer
 
@@ -32,8 +33,8 @@ Start = Callable[..., RealServer]
 # What the reference page tells administrators to allow.
 ALLOWED = (
     "~shop:* -@all +ping +hello +client|id +client|setinfo +client|unblock +select +time +info +command|info +evalsha "
-    "+script|load +exists +type +memory|usage +@stream +@hash +@sortedset +get +set +pexpire +sadd +srem +smembers "
-    "+del +unlink"
+    "+script|load +exists +type +memory|usage +@stream +@hash +@sortedset +@set +@list +get +set +pexpire +pttl +del "
+    "+unlink"
 )
 
 
@@ -48,6 +49,21 @@ async def use_everything(broker: ValkeyBroker) -> None:
     assert await broker.streams() == ["orders"]
     assert (await broker.groups("orders"))[0].pending == 0
     assert (await broker.info("orders")).length == 1
+    await use_a_lane(broker)
+
+
+async def use_a_lane(broker: ValkeyBroker) -> None:
+    """One turn through what the owner of an ordered group's stream does."""
+    lane = await open_lane(broker, stream="invoices")
+    await broker.members.join("invoices", "billing", token="ann", description="", life=timedelta(minutes=1))
+    await filled(broker, lane, behind=1)
+    assert len(await broker.lanes.parked_keys("invoices", "billing")) == 1
+    assert await broker.lanes.unpark("invoices", "billing", "k") == 2
+    while event := await broker.lanes.take_parked(lane, "k"):
+        await broker.lanes.finish_parked(lane, "k", event.entry_id)
+    assert await broker.failures.tally("invoices") == []
+    assert await broker.leases.release(lane.lease)
+    await broker.delete_stream("invoices")
 
 
 @pytest.mark.covers("CONF-1")
@@ -59,7 +75,7 @@ async def test_a_port_and_a_socket_lead_to_the_same_server(
     over_socket = await connect(server.url, namespace=namespace, plain=plain)
     await use_everything(over_tcp)
     assert await over_socket.length("orders") == 1
-    assert isinstance(over_tcp._server.appends.wire, PlainWire if plain else AdoptedWire)
+    assert isinstance(over_tcp._server.appends.at(b"").wire, PlainWire if plain else AdoptedWire)
 
 
 @pytest.mark.covers("CONF-1")
@@ -195,17 +211,19 @@ async def test_clients_that_cannot_work_are_refused_with_what_to_bring_instead(
     """Before anything is sent."""
     path = valkey_server.socket
     blocking = redis.asyncio.BlockingConnectionPool(max_connections=2)
-    refused = [
+    sentinel: Any = redis.asyncio.Sentinel
+    refused: list[tuple[Any, str]] = [
         (redis.asyncio.Redis(unix_socket_path=path, decode_responses=True), "decode_responses"),
         (redis.Redis(unix_socket_path=path), "blocking client"),
-        (redis.asyncio.RedisCluster("127.0.0.1", valkey_server.port), "single server"),
+        (redis.asyncio.RedisCluster("127.0.0.1", decode_responses=True), "decode_responses"),
+        (sentinel([("127.0.0.1", 1)]).slave_for("main"), "from replicas"),
         (redis.asyncio.Redis(connection_pool=blocking), "at least 5"),
         (object(), "give a URL"),
     ]
     for client, said in refused:
         with pytest.raises(UnsupportedClientError, match=said):
             ValkeyBroker(client=client)
-    await refused[2][0].aclose()  # type: ignore[attr-defined]
+    await refused[2][0].aclose()
 
 
 @pytest.mark.parametrize("pool_class", [redis.asyncio.ConnectionPool, redis.asyncio.BlockingConnectionPool])
@@ -311,7 +329,7 @@ async def test_a_publisher_faster_than_its_connection_waits_for_room(
     """With the server frozen, what is held for sending stays bounded; nothing is lost when it goes on."""
     broker = await connect(valkey_server.url, namespace=namespace)
     await broker.append(NewEntry("orders", [b"n", b"0"]))
-    wire = broker._server.appends.wire
+    wire = broker._server.appends.at(b"").wire
     assert isinstance(wire, AdoptedWire)
     valkey_server.freeze()
     try:
@@ -341,7 +359,7 @@ def test_it_works_on_uvloop(valkey_server: RealServer, namespace: str, plain: bo
         )
         await broker.open()
         await use_everything(broker)
-        assert isinstance(broker._server.appends.wire, PlainWire if plain else AdoptedWire)
+        assert isinstance(broker._server.appends.at(b"").wire, PlainWire if plain else AdoptedWire)
         await asyncio.gather(*(broker.append(NewEntry("orders", [b"n", b"1"])) for _ in range(100)))
         assert await broker.length("orders") == 101
         await broker.close()

@@ -122,7 +122,7 @@ async def test_what_had_not_left_when_the_connection_broke_was_not_written(
     first, second = (asyncio.create_task(broker.append(ENTRY)) for _ in range(2))
     await asyncio.sleep(0)
     # The first has left; the second waits for the end of this turn of the loop.
-    broker._server.appends.wire.drop(ConnectionResetError("cut"))  # type: ignore[union-attr]
+    broker._server.appends.at(b"").wire.drop(ConnectionResetError("cut"))  # type: ignore[union-attr]
     with pytest.raises(PublishError):
         await first
     with pytest.raises(BrokerUnavailableError):
@@ -265,13 +265,13 @@ async def test_a_server_that_became_a_replica_is_left(
 ) -> None:
     """A write it refuses was not written; the connection is made anew, since the name may lead to the new primary."""
     server = start_server(with_port=True)
-    broker = await connect(server.url, namespace=namespace, reconnect=QUICK)
+    broker = await connect(server.url, namespace=namespace, reconnect=QUICK, answer_timeout=SHORT)
     await broker.append(ENTRY)
     async with redis.asyncio.Redis(unix_socket_path=server.socket) as admin:
         await admin.replicaof("127.0.0.1", str(server.port))
         with pytest.raises(BrokerUnavailableError, match="read only"):
             await broker.append(ENTRY)
-        assert broker._server.appends.wire is None
+        assert broker._server.appends.at(b"").wire is None
         [outcome] = await broker.append_many([ENTRY])
         assert outcome.condition is Condition.NOT_WRITTEN
         await admin.replicaof("NO", "ONE")

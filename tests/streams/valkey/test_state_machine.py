@@ -1,6 +1,6 @@
 """Anything may happen in any order on a real server, and it stays in step with a plain model."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 
@@ -10,14 +10,17 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from penstock.streams.valkey import ValkeyBroker
 from penstock.testing.contracts.stateful import broker_machine
-from tests.streams.valkey.servers import RealServer
+from tests.streams.valkey.servers import PRODUCTS, RealServer
 
 
 @pytest.mark.covers("GROUP-15", "FAIL-1")
 @pytest.mark.torture
-def test_a_real_server_agrees_with_the_model(server: RealServer, namespace: str, torture: bool) -> None:
+@pytest.mark.parametrize("backend", [*PRODUCTS, "cluster"])
+def test_a_real_server_agrees_with_the_model(
+    backend: str, get_server: Callable[[str], RealServer], namespace: str, torture: bool
+) -> None:
     """Entries are in exactly one place after every step, whoever reads, claims, fails, retries, deletes or crashes."""
-    numbers = count()
+    numbers, server = count(), get_server(backend)
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[ValkeyBroker]:

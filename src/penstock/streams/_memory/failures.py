@@ -4,16 +4,29 @@ A record that runs is *held*: it has a token and its due time lies ahead. Everyt
 checked against that token, so one that was deleted or taken over meanwhile changes nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 from penstock.errors import UsageError
 from penstock.position import EntryId
 from penstock.streams._memory.ordered import entry_id_of, number_of
+from penstock.streams._memory.records import (
+    FailedMessage,
+    MessageKey,
+    Parking,
+    Record,
+    copied,
+    message_key,
+    moment,
+    shown,
+)
 from penstock.streams._memory.stream import Stream
 from penstock.streams.abc import (
+    MOST_EDITS,
     DueRetry,
+    Edit,
+    Edited,
     FailureKey,
     FailureRecord,
     FailureState,
@@ -22,50 +35,14 @@ from penstock.streams.abc import (
     RetryClaim,
     Settled,
     Tally,
+    restored,
 )
 
 __all__ = ["MemoryFailureStore"]
 
 _WHOLE_MESSAGE = "*"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
-
-
-@dataclass(slots=True)
-class _Record:
-    """One listener's record, times in microseconds. `due_us` is ``None`` exactly when the state is failed."""
-
-    failure: ListenerFailure
-    attempts: int
-    first_us: int
-    last_us: int
-    due_us: int | None
-    token: str | None = None
-
-    @property
-    def state(self) -> FailureState:
-        """Where it stands."""
-        return FailureState.FAILED if self.due_us is None else FailureState.RETRYING
-
-    def held(self, now_us: int) -> bool:
-        """Whether someone runs it at this moment."""
-        return self.token is not None and self.due_us is not None and self.due_us > now_us
-
-
-@dataclass(slots=True)
-class _FailedMessage:
-    """The payload, once, and a record for each listener."""
-
-    fields: list[bytes] | None
-    records: dict[str, _Record] = field(default_factory=dict)
-
-
-_MessageKey = tuple[str, str, int]
-"""Stream, group and the entry id's number."""
-
-
-def _message_key(key: FailureKey) -> _MessageKey:
-    return key.stream, key.group, number_of(key.entry_id)
+_TALLIED = (FailureState.RETRYING, FailureState.FAILED, FailureState.PARKED)
 
 
 class MemoryFailureStore:
@@ -74,7 +51,9 @@ class MemoryFailureStore:
     def __init__(self, streams: dict[str, Stream], time_us: Callable[[], int]) -> None:
         self._streams = streams
         self._time_us = time_us
-        self._messages: dict[_MessageKey, _FailedMessage] = {}
+        self._messages: dict[MessageKey, FailedMessage] = {}
+        self.parking = Parking()
+        """Where parked messages stand in line."""
         # Where pages of `find` ended: the last record may be gone or have failed again when the next is asked for.
         self._page_ends: dict[FailureKey, int] = {}
 
@@ -119,6 +98,17 @@ class MemoryFailureStore:
         owner.pending.pop(number)
         return Settled.DONE
 
+    async def enqueue(
+        self, stream: str, group: str, entry_id: EntryId, fields: Sequence[bytes], *, listener: str = "*"
+    ) -> bool:
+        """Put a record that is due at once, unless there is one."""
+        key = FailureKey(stream, group, entry_id, listener)
+        if self._find(key)[1] is not None:
+            return False
+        self._write(message_key(key), fields, [restored(listener)])
+        self._messages[message_key(key)].records[listener].attempts = 0
+        return True
+
     async def due(self, groups: Sequence[tuple[str, str]], *, count: int) -> list[DueRetry]:
         """Retries due now, oldest first, at most *count* for each (stream, group)."""
         now_us = self._time_us()
@@ -141,7 +131,7 @@ class MemoryFailureStore:
             raise UsageError("claiming a retry needs a token")
         message, record = self._find(key)
         now_us = self._time_us()
-        if message is None or record is None or record.held(now_us):
+        if message is None or record is None or record.parked or record.held(now_us):
             return None
         if not force:
             if record.due_us is None or record.due_us > now_us:
@@ -151,7 +141,7 @@ class MemoryFailureStore:
                 return None
         record.attempts += 1
         record.token, record.due_us = token, now_us + visibility // _US
-        return RetryClaim(key, token, record.attempts, _copied(message.fields))
+        return RetryClaim(key, token, record.attempts, copied(message.fields))
 
     async def extend_retry(self, claim: RetryClaim, *, visibility: timedelta) -> Settled:
         """Hide a claimed retry for *visibility* from now."""
@@ -184,9 +174,8 @@ class MemoryFailureStore:
         message, _ = self._find(claim.key)
         if message is None or self._claimed(claim) is None:
             return Settled.NOT_YOURS
-        fields = message.fields
+        self._write(message_key(claim.key), message.fields, failures)
         self._remove(claim.key)
-        self._write(_message_key(claim.key), fields, failures)
         return Settled.DONE
 
     async def return_retry(self, claim: RetryClaim) -> Settled:
@@ -198,10 +187,30 @@ class MemoryFailureStore:
         record.token, record.due_us = None, self._time_us()
         return Settled.DONE
 
-    async def get(self, key: FailureKey) -> FailureRecord | None:
-        """One record with its payload."""
+    async def edit(self, key: FailureKey, fields: Sequence[bytes], *, who: str, why: str) -> Edited:
+        """Replace the payload that a failed message is run with, and keep the first one."""
         message, record = self._find(key)
-        return None if message is None or record is None else _shown(key, record, _copied(message.fields))
+        now_us = self._time_us()
+        if message is None or record is None:
+            return Edited.GONE
+        if message.fields is None:
+            return Edited.EMPTY
+        if self._runs(message_key(key), message, now_us):
+            return Edited.BUSY
+        if message.original is None:
+            message.original = message.fields
+        message.fields = list(fields)
+        # Whole milliseconds, as a server would have it.
+        edit = Edit(who, why, moment(now_us // 1000 * 1000))
+        message.edits = (*message.edits, edit)[-MOST_EDITS:]
+        return Edited.DONE
+
+    async def get(self, key: FailureKey) -> FailureRecord | None:
+        """One record with its payload, and the original one."""
+        message, record = self._find(key)
+        return (
+            None if message is None or record is None else shown(key, message, record, copied(message.fields))
+        )
 
     async def find(
         self,
@@ -216,36 +225,40 @@ class MemoryFailureStore:
     ) -> list[FailureRecord]:
         """Matching records without payloads, oldest last failure first, from behind *after*."""
         found = sorted(
-            ((record.last_us, key, record) for key, record in self._records() if key.stream == stream),
+            ((record.last_us, key, message, record) for key, message, record in self._records(stream)),
             key=lambda item: item[:2],
         )
         if after is not None:
             found = [item for item in found if item[:2] > (self._page_end_us(after), after)]
         matching = [
-            (last_us, key, record)
-            for last_us, key, record in found
+            (last_us, key, message, record)
+            for last_us, key, message, record in found
             if group in (None, key.group)
             and state in (None, record.state)
             and entry_id in (None, key.entry_id)
             and listener in (None, key.listener)
         ][:count]
         if matching:
-            last_us, key, _ = matching[-1]
+            last_us, key, _, _ = matching[-1]
             self._page_ends[key] = last_us
-        return [_shown(key, record, None) for _, key, record in matching]
+        return [shown(key, message, record, None) for _, key, message, record in matching]
+
+    async def groups_of(self, stream: str, entry_id: EntryId) -> list[str]:
+        """The groups that have a record of this entry."""
+        return sorted({key.group for key, _, _ in self._records(stream) if key.entry_id == entry_id})
 
     async def tally(self, stream: str) -> list[Tally]:
         """Counts by group and state."""
-        counts: dict[str, list[int]] = {}
-        for key, record in self._records():
-            if key.stream == stream:
-                counts.setdefault(key.group, [0, 0])[record.due_us is None] += 1
+        counts: dict[str, dict[FailureState, int]] = {}
+        for key, _, record in self._records(stream):
+            counts.setdefault(key.group, dict.fromkeys(FailureState, 0))[record.state] += 1
         return [
-            Tally(stream, group, retrying, failed) for group, (retrying, failed) in sorted(counts.items())
+            Tally(stream, group, *(of_group[state] for state in _TALLIED))
+            for group, of_group in sorted(counts.items())
         ]
 
     async def delete(self, key: FailureKey) -> bool:
-        """Forget one record."""
+        """Forget one record; a parked event leaves its line with its last one."""
         if self._find(key)[1] is None:
             return False
         self._remove(key)
@@ -255,32 +268,75 @@ class MemoryFailureStore:
         """Drop everything kept about a stream that is being removed."""
         for key in [key for key in self._messages if key[0] == stream]:
             del self._messages[key]
+        self.parking.forget_stream(stream)
         for end in [end for end in self._page_ends if end.stream == stream]:
             del self._page_ends[end]
 
+    # -- parked messages, for `MemoryLanes` ---------------------------------------------------------------------
+
+    def message(self, place: MessageKey) -> FailedMessage | None:
+        """What is kept of a failed message."""
+        return self._messages.get(place)
+
+    def park(
+        self, place: MessageKey, key: str, fields: Sequence[bytes] | None, failures: Sequence[ListenerFailure]
+    ) -> None:
+        """Record failures as parked, and put the message in the key's line unless it stands in one."""
+        now_us = self._time_us()
+        message = self._kept(place, fields)
+        for failure in failures:
+            record = message.records.setdefault(failure.listener, Record(failure, 0, now_us, now_us, None))
+            record.failure, record.last_us, record.parked = failure, now_us, True
+            record.due_us = record.token = None
+        if message.parked_key is None:
+            message.parked_key = key
+            self.parking.add(place, key, now_us)
+
+    def discard(self, place: MessageKey, *, but: Collection[str] = ()) -> None:
+        """Remove the parked records of a message but those of some listeners; with its last one it leaves its line."""
+        message = self._messages[place]
+        for listener in message.parked_records.keys() - set(but):
+            self._remove_record(place, listener)
+
+    # -- helpers ------------------------------------------------------------------------------------------------
+
     def _write(
-        self, message_key: _MessageKey, fields: Sequence[bytes] | None, failures: Sequence[ListenerFailure]
+        self, place: MessageKey, fields: Sequence[bytes] | None, failures: Sequence[ListenerFailure]
     ) -> None:
         if not failures:
             return
         now_us = self._time_us()
-        message = self._messages.setdefault(message_key, _FailedMessage(None))
-        if message.fields is None:
-            message.fields = _copied(fields)
+        message = self._kept(place, fields)
         for failure in failures:
             due_us = None if failure.due_in is None else now_us + failure.due_in // _US
             record = message.records.get(failure.listener)
             if record is None:
-                message.records[failure.listener] = _Record(failure, 1, now_us, now_us, due_us)
+                message.records[failure.listener] = Record(failure, 1, now_us, now_us, due_us)
                 continue
             record.attempts += 1
             record.last_us = now_us
-            # While a retry runs, what comes of it is the business of whoever holds the token.
-            if not record.held(now_us):
+            # While a retry runs, what comes of it is the business of whoever holds the token; and what is parked stays.
+            if record.parked:
+                record.failure = failure
+            elif not record.held(now_us):
                 record.failure, record.due_us, record.token = failure, due_us, None
 
-    def _find(self, key: FailureKey) -> tuple[_FailedMessage | None, _Record | None]:
-        message = self._messages.get(_message_key(key))
+    def _runs(self, place: MessageKey, message: FailedMessage, now_us: int) -> bool:
+        """Whether somebody runs a message, or may do so since its key is being unparked."""
+        stream, group, _ = place
+        line = None if message.parked_key is None else self.parking.line(stream, group, message.parked_key)
+        return (line is not None and line.is_unparking) or any(
+            record.held(now_us) for record in message.records.values()
+        )
+
+    def _kept(self, place: MessageKey, fields: Sequence[bytes] | None) -> FailedMessage:
+        message = self._messages.setdefault(place, FailedMessage(None))
+        if message.fields is None:
+            message.fields = copied(fields)
+        return message
+
+    def _find(self, key: FailureKey) -> tuple[FailedMessage | None, Record | None]:
+        message = self._messages.get(message_key(key))
         return message, None if message is None else message.records.get(key.listener)
 
     def _page_end_us(self, key: FailureKey) -> int:
@@ -289,49 +345,31 @@ class MemoryFailureStore:
         _, record = self._find(key)
         return 0 if record is None else record.last_us
 
-    def _claimed(self, claim: RetryClaim) -> _Record | None:
+    def _claimed(self, claim: RetryClaim) -> Record | None:
         _, record = self._find(claim.key)
         return record if record is not None and record.token == claim.token else None
 
     def _remove(self, key: FailureKey) -> None:
-        message = self._messages[_message_key(key)]
-        del message.records[key.listener]
-        if not message.records:
-            del self._messages[_message_key(key)]
+        self._remove_record(message_key(key), key.listener)
 
-    def _records(self) -> Iterator[tuple[FailureKey, _Record]]:
+    def _remove_record(self, place: MessageKey, listener: str) -> None:
+        message = self._messages[place]
+        del message.records[listener]
+        if message.parked_key is not None and not message.parked_records:
+            self.parking.remove(place, message.parked_key)
+            message.parked_key = None
+        if not message.records:
+            del self._messages[place]
+
+    def _records(self, wanted: str | None = None) -> Iterator[tuple[FailureKey, FailedMessage, Record]]:
         for (stream, group, number), message in self._messages.items():
-            for listener, record in message.records.items():
-                yield FailureKey(stream, group, entry_id_of(number), listener), record
+            if wanted in (None, stream):
+                for listener, record in message.records.items():
+                    yield FailureKey(stream, group, entry_id_of(number), listener), message, record
 
     def _waiting(self, groups: Sequence[tuple[str, str]]) -> Iterator[tuple[int, FailureKey]]:
         """Due times of what is retrying in *groups*."""
         wanted = frozenset(groups)
-        for key, record in self._records():
+        for key, _, record in self._records():
             if record.due_us is not None and (key.stream, key.group) in wanted:
                 yield record.due_us, key
-
-
-def _copied(fields: Sequence[bytes] | None) -> list[bytes] | None:
-    return None if fields is None else list(fields)
-
-
-def _moment(time_us: int) -> datetime:
-    return _EPOCH + time_us * _US
-
-
-def _shown(key: FailureKey, record: _Record, fields: list[bytes] | None) -> FailureRecord:
-    failure = record.failure
-    return FailureRecord(
-        key=key,
-        state=record.state,
-        cause=failure.cause,
-        error_type=failure.error_type,
-        error=failure.error,
-        traceback=failure.traceback,
-        attempts=record.attempts,
-        first_failed=_moment(record.first_us),
-        last_failed=_moment(record.last_us),
-        due=None if record.due_us is None else _moment(record.due_us),
-        fields=fields,
-    )

@@ -6,7 +6,16 @@ from datetime import timedelta
 from penstock.clock import Clock
 from penstock.errors import UsageError
 from penstock.streams._memory.failures import MemoryFailureStore
+from penstock.streams._memory.figures import MemoryFigures
+from penstock.streams._memory.history import MemoryHistory
+from penstock.streams._memory.lanes import MemoryLanes
+from penstock.streams._memory.leases import MemoryLeases, MemoryMembers
+from penstock.streams._memory.notes import MemoryNotes
+from penstock.streams._memory.partitions import MemoryPartitions
+from penstock.streams._memory.removal import MemoryRemovals
+from penstock.streams._memory.schedule import MemorySchedule
 from penstock.streams._memory.stream import Stream
+from penstock.streams._memory.values_by_key import MemoryValues
 from penstock.streams._memory.waiting import Waiters
 from penstock.streams.abc import Holder, NewEntry, RawId
 from penstock.streams.keys import Keys
@@ -59,8 +68,18 @@ class Space:
         self.names = Names(clock)
         self.waiters = Waiters(clock)
         self.failures = MemoryFailureStore(self.streams, clock.time_us)
+        self.removal = MemoryRemovals(self.streams, self.cursors, clock.time_us)
+        self.figures = MemoryFigures(clock.time_us)
+        self.notes = MemoryNotes(clock.time_us)
+        self.partitions = MemoryPartitions(self.streams, self.add_and_tell)
+        self.history = MemoryHistory(self.streams)
         self._clock = clock
         self._keys = Keys(namespace)
+        self.leases = MemoryLeases(self._keys, clock.time_us)
+        self.members = MemoryMembers(self._keys, clock.time_us)
+        self.lanes = MemoryLanes(self.streams, self.leases, self.failures)
+        self.values = MemoryValues(self._keys, clock.time_us)
+        self.schedule = MemorySchedule(clock.time_us, self.add_and_tell, self._keys.stream)
         self._written: dict[str, dict[str, _Written]] = {}
 
     def add(self, entry: NewEntry, now_ms: int) -> RawId:
@@ -73,12 +92,21 @@ class Space:
             before = self._written.get(entry.stream, {}).get(once.token)
             if before is not None and before.until_us > now_us:
                 return before.entry_id
+        self.partitions.check(entry)
         stream = self.streams.get(entry.stream) or self._new(entry.stream)
-        entry_id = stream.add(entry, now_ms)
+        entry_id = stream.add(entry, now_ms, self.removal.needed_from)
         self.streams[entry.stream] = stream
+        if entry.index is not None:
+            self.history.note(entry.stream, entry.index, entry_id)
         if once is not None:
             tokens = self._written.setdefault(entry.stream, {})
             tokens[once.token] = _Written(entry_id, now_us + once.window // _US)
+        return entry_id
+
+    def add_and_tell(self, entry: NewEntry) -> RawId:
+        """Add an entry now, and wake those who wait for one. Raises as `add`."""
+        entry_id = self.add(entry, self._clock.time_us() // 1000)
+        self.waiters.changed(entry.stream)
         return entry_id
 
     def ensure(self, name: str) -> Stream:
@@ -97,4 +125,12 @@ class Space:
         self.cursors.pop(stream, None)
         self._written.pop(stream, None)
         self.failures.forget_stream(stream)
+        self.leases.forget_stream(stream)
+        self.members.forget_stream(stream)
+        self.removal.forget_stream(stream)
+        self.figures.forget_stream(stream)
+        self.notes.forget_stream(stream)
+        self.history.forget_stream(stream)
+        self.schedule.forget_stream(stream)
+        self.partitions.forget_stream(stream)
         return self.streams.pop(stream, None) is not None

@@ -1,5 +1,6 @@
 """A stream in memory: entries in id order, the rules for new ids, and caps that remove exactly the excess."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from penstock.errors import BrokerRefusedError, EntryIdTooSmallError, StreamFullError, UsageError
@@ -16,7 +17,7 @@ _MS = timedelta(milliseconds=1)
 def count_removed(entries: Entries, cap: Cap, *, needed_from: int, now_ms: int) -> int | None:
     """How many of the oldest entries go so that *cap* admits one more; ``None``: the append must be refused.
 
-    *needed_from* is the lowest id number that a group still needs.
+    *needed_from* is the lowest id number that somebody still needs.
     """
     removable_below = LARGEST + 1 if cap.remove_needed else needed_from
     aged = 0
@@ -52,8 +53,8 @@ class Stream:
             )
         return max(now_ms << 64, self.last_id + 1)
 
-    def add(self, entry: NewEntry, now_ms: int) -> RawId:
-        """Add an entry, removing what its cap says.
+    def add(self, entry: NewEntry, now_ms: int, needed_from: Callable[[str], int]) -> RawId:
+        """Add an entry, removing what its cap says; *needed_from* tells the lowest id number of a stream still needed.
 
         Raises:
             UsageError: The fields are not pairs, or the cap keeps nothing.
@@ -68,7 +69,9 @@ class Stream:
         if entry.cap is not None:
             if entry.cap.max_entries is not None and entry.cap.max_entries < 1:
                 raise UsageError(f"a cap of {entry.cap.max_entries} entries would keep none; use at least 1")
-            removed = count_removed(self.entries, entry.cap, needed_from=self.needed_from, now_ms=now_ms)
+            removed = count_removed(
+                self.entries, entry.cap, needed_from=needed_from(self.name), now_ms=now_ms
+            )
             if removed is None:
                 raise StreamFullError(self.name, limit=entry.cap.max_entries or 0)
             self.entries.drop_first(removed)
@@ -76,11 +79,6 @@ class Stream:
         self.entries[number] = (raw, list(entry.fields))
         self.last_id = number
         return raw
-
-    @property
-    def needed_from(self) -> int:
-        """The lowest id number that any group still needs; above all ids without a group."""
-        return min((group.needed_from for group in self.groups.values()), default=LARGEST + 1)
 
     def position(self, start: Start) -> int:
         """The id number after which reading begins."""

@@ -22,7 +22,7 @@ from penstock.errors import (
     UnsupportedClientError,
     UsageError,
 )
-from penstock.streams._valkey.errors import ReplyError, translate
+from penstock.streams._valkey.errors import NodeAwayError, ReplyError, translate
 from penstock.streams._valkey.packing import HAS_HIREDIS, pack
 from penstock.streams._valkey.plain import PlainWire
 from penstock.streams._valkey.wire import AdoptedWire, Wire, adopt
@@ -78,10 +78,15 @@ class Connector:
         reconnect: Reconnect,
         observer: Observer,
         adopting: bool = True,
+        patient: bool = True,
     ) -> None:
+        """*patient*: whoever asks for a wire waits until there is one. Else, for a node of a cluster, whose slots
+        another may have taken over, they are told at once that it is away; the delays between tries are kept.
+        """
         self.server, self.user, self.answer_timeout_s = server, user, answer_timeout.total_seconds()
         self._pool, self._connect_timeout_s = pool, connect_timeout.total_seconds()
         self._reconnect, self._observer, self._adopting = reconnect, observer, adopting
+        self._patient = patient
         self.closed = True
         """Nobody gets a connection: the broker is not open."""
         self._one_at_a_time = asyncio.Lock()
@@ -107,11 +112,16 @@ class Connector:
             while True:
                 if self._given_up != given_up and self._last_error is not None:
                     raise BrokerUnavailableError(str(self._last_error)) from self._last_error
-                await asyncio.sleep(max(0.0, self._try_at - loop.time()))
+                wait_s = self._try_at - loop.time()
+                if wait_s > 0 and not self._patient:
+                    raise NodeAwayError(f"{self.server} is away{self.why_away}") from self._last_error
+                await asyncio.sleep(max(0.0, wait_s))
                 try:
                     wire = await self._connect(on_lost)
                 except BrokerUnavailableError as error:
                     self._failed(error)
+                    if not self._patient:
+                        raise NodeAwayError(str(error)) from error
                     if self._reconnect.attempts is not None and self._failures >= self._reconnect.attempts:
                         self._given_up += 1
                         self._failures, self._try_at = 0, 0.0
@@ -232,8 +242,14 @@ class Connector:
 
     async def _greet(self, wire: Wire, resp3: bool) -> None:
         # PING finds a server that still loads its files, or a replica that has lost its primary.
-        greetings = [pack((b"PING",)), pack((b"CLIENT", b"ID"))] + [pack((b"HELLO", b"2"))] * resp3
-        ping, client_id, *hello = await wire.send_many(b"".join(greetings), len(greetings)).done
+        # Sentinels may be behind, and the old master a replica by now: what it would tell is out of date.
+        of_sentinel = getattr(self._pool, "service_name", None) is not None
+        greetings = [pack((b"PING",)), pack((b"CLIENT", b"ID"))]
+        greetings += [pack((b"ROLE",))] * of_sentinel + [pack((b"HELLO", b"2"))] * resp3
+        ping, client_id, *others = await wire.send_many(b"".join(greetings), len(greetings)).done
+        if of_sentinel and isinstance(role := others.pop(0), list) and role[0] != b"master":
+            raise BrokerUnavailableError(f"{self.server} is no longer where the sentinels say")
+        hello = others
         for command, reply in (("PING", ping), *(("HELLO", reply) for reply in hello)):
             if isinstance(reply, ReplyError) and (command, reply.code) != ("PING", "NOPERM"):
                 raise translate(reply, command, user=self.user, server=self.server)

@@ -1,6 +1,5 @@
 """Entries without a group: reading, removing, looking at streams, and durable cursors."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from penstock.errors import UnknownStreamError
 from penstock.position import EntryId, Start, StartPoint
 from penstock.streams._valkey.errors import ReplyError
-from penstock.streams._valkey.packing import pack
+from penstock.streams._valkey.redirections import Command
 from penstock.streams._valkey.server import Server
 from penstock.streams._valkey.values import entry_id, milliseconds, pages, start_position
 from penstock.streams.abc import Batch, RawEntry, RawId, StreamInfo
@@ -55,26 +54,32 @@ class Entries:
             return []
         server = self._server
         names = {server.keys.stream(stream): stream for stream in positions}
-        waiting = (b"BLOCK", milliseconds(block)) if block else ()
-        command = pack((b"XREAD", b"COUNT", count, *waiting, b"STREAMS", *names, *positions.values()))
-        line = server.borrow() if block else server.looks
-        try:
-            wire = await line.ready()
-            for stream in positions.keys() - server.known.keys():
+        after = dict(zip(names, positions.values(), strict=True))
+
+        def read_command(keys: Sequence[bytes], block: timedelta | None) -> Command:
+            waiting = (b"BLOCK", milliseconds(block)) if block else ()
+            return (b"XREAD", b"COUNT", count, *waiting, b"STREAMS", *keys, *(after[key] for key in keys))
+
+        if unknown := positions.keys() - server.known.keys():
+            wire = await server.looks.ready()
+            for stream in unknown:
                 server.remember(stream, wire)
-            wire.allow(block.total_seconds() if block else 0)
-            reply = await wire.send(command)
-        except asyncio.CancelledError:
-            # Its answer will come at some time, and nobody else may take it for theirs.
-            if block:
-                line.drop("a waiting read was cancelled")
-            raise
-        finally:
-            if block:
-                server.give_back(line)
-        if isinstance(reply, ReplyError):
-            raise server.error(reply, "XREAD", next(iter(positions)), key=b", ".join(names))
-        return [(names[key], entries) for key, entries in reply or ()]
+        if block:
+            reader = server.borrow()
+            try:
+                reads = (await reader.read(list(names), read_command, block=block)).reads
+            finally:
+                server.give_back(reader)
+        else:
+            slots = server.looks.by_slot(list(names))
+            commands = [read_command(keys, None) for keys in slots]
+            reads = list(zip(slots, await server.exchange.many(server.looks, commands), strict=True))
+        batches: list[Batch] = []
+        for keys, reply in reads:
+            if isinstance(reply, ReplyError):
+                raise server.error(reply, "XREAD", names[keys[0]], key=b", ".join(keys))
+            batches += [(names[key], entries) for key, entries in reply or ()]
+        return batches
 
     async def resolve(self, stream: str, start: Start) -> RawId:
         """The position *after which* reading begins for *start*; new = the stream's last id, ``0-0`` without any."""
@@ -109,6 +114,7 @@ class Entries:
             )
             existed = existed or bool(was_there)
         server.known.pop(stream, None)
+        await server.remembered()
         await server.try_ask(server.settles, b"SREM", server.keys.streams, stream)
         return existed
 
@@ -133,6 +139,7 @@ class Entries:
     async def streams(self) -> list[str]:
         """Every stream that was written or read through this namespace and exists, sorted."""
         server = self._server
+        await server.remembered()
         names = sorted(
             name.decode() for name in await server.ask(server.looks, b"SMEMBERS", server.keys.streams)
         )

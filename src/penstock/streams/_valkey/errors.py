@@ -15,7 +15,7 @@ from penstock.errors import (
     UnknownGroupError,
 )
 
-__all__ = ["LEAVE", "ConnectionLostError", "ReplyError", "translate"]
+__all__ = ["LEAVE", "ConnectionLostError", "NodeAwayError", "ReplyError", "translate"]
 
 LEAVE: Final = frozenset({"LOADING", "READONLY", "MASTERDOWN"})
 """After these answers the connection leads to the wrong place: it is left, and the next one may find a better."""
@@ -46,9 +46,26 @@ class ReplyError(Exception):
         self.code = self.text.partition(" ")[0]
         super().__init__(self.text)
 
+    @property
+    def is_change_of_role(self) -> bool:
+        """A waiting read was ended because the master has become a replica.
+
+        Source: ``disconnectOrRedirectAllBlockedClients`` in Valkey's ``blocked.c``.
+        """
+        return self.code == "UNBLOCKED" and "instance state changed" in self.text
+
+    @property
+    def leads_astray(self) -> bool:
+        """The connection leads to the wrong place: it is left, and the next one may find a better."""
+        return self.code in LEAVE or self.is_change_of_role
+
 
 class ConnectionLostError(BrokerUnavailableError):
     """The connection broke after the command had been sent and before its answer came."""
+
+
+class NodeAwayError(BrokerUnavailableError):
+    """A node of a cluster cannot be reached at this moment; another may keep its slots by now. Nothing was sent."""
 
 
 def translate(
@@ -82,6 +99,7 @@ def translate(
         )
     if code in _CLUSTER:
         return BrokerRefusedError(
-            f"{server} is a node of a cluster, and {command} belongs to another one: {text}"
+            f"{server} is a node of a cluster, and {command} belongs to another one: {text}; "
+            "give the cluster's URL, redis+cluster://HOST:PORT"
         )
     return BrokerRefusedError(f"{server} refused {command}: {text}")

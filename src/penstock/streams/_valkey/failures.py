@@ -10,15 +10,26 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-import msgspec
-
 from penstock.errors import UsageError
 from penstock.position import EntryId
-from penstock.streams._valkey.records import FACTS, listener_facts, member_of, record_of, split_member
+from penstock.streams._valkey.records import (
+    edit_text,
+    facts_wanted,
+    listener_facts,
+    member_of,
+    pack_fields,
+    parking_keys,
+    record_keys,
+    record_of,
+    split_member,
+    unpack_fields,
+)
 from penstock.streams._valkey.server import Server
-from penstock.streams._valkey.values import milliseconds
+from penstock.streams._valkey.values import milliseconds, text
 from penstock.streams.abc import (
+    MOST_EDITS,
     DueRetry,
+    Edited,
     FailureKey,
     FailureRecord,
     FailureState,
@@ -27,13 +38,12 @@ from penstock.streams.abc import (
     RetryClaim,
     Settled,
     Tally,
+    restored,
 )
 from penstock.streams.keys import escape, unescape
 
 __all__ = ["ValkeyFailures"]
 
-_pack_fields: Final = msgspec.msgpack.Encoder().encode
-_unpack_fields: Final = msgspec.msgpack.Decoder(list[bytes]).decode
 _LOOKED_AT_ONCE: Final = 200
 _REMEMBERED_PAGES: Final = 256
 
@@ -62,7 +72,7 @@ class ValkeyFailures:
             raise UsageError(
                 "settling as failed needs at least one failure; acknowledge an entry that has none"
             )
-        entry = b"" if fields is None else _pack_fields(list(fields))
+        entry = b"" if fields is None else pack_fields(list(fields))
         facts = [fact for failure in failures for fact in listener_facts(failure)]
         return await self._settling("settle", stream, group, entry_id, (consumer, entry, *facts))
 
@@ -77,6 +87,14 @@ class ValkeyFailures:
             due_in=None,
         )
         return await self._settling("settle_vanished", stream, group, entry_id, listener_facts(failure))
+
+    async def enqueue(
+        self, stream: str, group: str, entry_id: EntryId, fields: Sequence[bytes], *, listener: str = "*"
+    ) -> bool:
+        """Put a record that is due at once, unless there is one."""
+        key = FailureKey(stream, group, entry_id, listener)
+        arguments = (pack_fields(list(fields)), *listener_facts(restored(listener))[1:])
+        return bool(await self._on_record("enqueue", key, arguments))
 
     # -- retries ------------------------------------------------------------------------------------------------
 
@@ -109,7 +127,7 @@ class ValkeyFailures:
         if claimed is None:
             return None
         attempts, entry = claimed
-        return RetryClaim(key, token, attempts, _unpack_fields(entry) if entry else None)
+        return RetryClaim(key, token, attempts, unpack_fields(entry) if entry else None)
 
     async def extend_retry(self, claim: RetryClaim, *, visibility: timedelta) -> Settled:
         """Hide a claimed retry for longer."""
@@ -136,14 +154,31 @@ class ValkeyFailures:
         """Give a claimed retry back, due at once, and take the counted attempt off."""
         return _settled(await self._on_record("return_retry", claim.key, (claim.token,)))
 
+    async def edit(self, key: FailureKey, fields: Sequence[bytes], *, who: str, why: str) -> Edited:
+        """Replace the payload that a failed message is run with, and keep the first one."""
+        server = self._server
+        keys = (
+            *record_keys(server.keys, key.stream, key.group, str(key.entry_id)),
+            self._key(key.stream, "unparking", key.group),
+        )
+        arguments = (escape(key.listener), pack_fields(list(fields)), edit_text(who, why), MOST_EDITS)
+        answer = await server.run(server.settles, "edit", keys, arguments, stream=key.stream, group=key.group)
+        return Edited(text(answer))
+
     # -- looking ------------------------------------------------------------------------------------------------
 
     async def get(self, key: FailureKey) -> FailureRecord | None:
-        """One record with its payload."""
-        names = [f"{escape(key.listener)}/{fact}" for fact in FACTS]
+        """One record with its payload, and the original one."""
         hash_key = self._key(key.stream, "failed", key.group, str(key.entry_id))
-        entry, *facts = await self._server.ask(self._server.looks, b"HMGET", hash_key, b"entry", *names)
-        return record_of(key, facts, _unpack_fields(entry) if entry else None)
+        entry, original, *facts = await self._server.ask(
+            self._server.looks, b"HMGET", hash_key, b"entry", b"original", *facts_wanted(key.listener)
+        )
+        return record_of(
+            key,
+            facts,
+            unpack_fields(entry) if entry else None,
+            unpack_fields(original) if original else None,
+        )
 
     async def find(
         self,
@@ -185,42 +220,60 @@ class ValkeyFailures:
             self._remember_page_end(records[places[-1]].key, places[-1])
         return [records[place] for place in places]
 
+    async def groups_of(self, stream: str, entry_id: EntryId) -> list[str]:
+        """The groups that have a record of this entry."""
+        groups = await self._groups(stream)
+        commands: list[tuple[bytes | str | int, ...]] = [
+            (b"EXISTS", self._key(stream, "failed", group, str(entry_id))) for group in groups
+        ]
+        there = await self._server.ask_all(self._server.looks, commands)
+        return [group for group, exists in zip(groups, there, strict=True) if exists == 1]
+
     async def tally(self, stream: str) -> list[Tally]:
         """Counts by group and state."""
         groups = await self._groups(stream)
         commands: list[tuple[bytes | str | int, ...]] = [
-            (b"ZCARD", self._key(stream, part, group)) for group in groups for part in ("failures", "due")
+            (command, self._key(stream, part, group))
+            for group in groups
+            for command, part in ((b"ZCARD", "failures"), (b"ZCARD", "due"), (b"SCARD", "parked_records"))
         ]
         counts = await self._server.ask_all(self._server.looks, commands)
         return [
-            Tally(stream, group, retrying, total - retrying)
-            for group, total, retrying in zip(groups, counts[::2], counts[1::2], strict=True)
+            Tally(stream, group, retrying, total - retrying - parked, parked)
+            for group, total, retrying, parked in zip(
+                groups, counts[::3], counts[1::3], counts[2::3], strict=True
+            )
             if total
         ]
 
     async def delete(self, key: FailureKey) -> bool:
         """Forget one record; whether it was there. One that runs at this moment is forgotten too."""
-        return bool(await self._on_record("remove_record", key, (b"",)))
+        server = self._server
+        while True:
+            removed: list[bytes] | int = await self._on_record("remove_record", key, (b"",))
+            if not isinstance(removed, list):
+                return bool(removed)
+            # It is parked, under this key: its event leaves the key's line with its last record.
+            parked_key = text(removed[0])
+            keys = (
+                *record_keys(server.keys, key.stream, key.group, str(key.entry_id)),
+                *parking_keys(server.keys, key.stream, key.group, parked_key),
+            )
+            arguments = (escape(key.group), str(key.entry_id), parked_key, escape(key.listener))
+            if await server.run(server.settles, "discard_parked", keys, arguments):
+                return True
 
     # -- helpers ------------------------------------------------------------------------------------------------
 
     def _key(self, stream: str, part: str, *names: str) -> bytes:
         return self._server.keys.beside(stream, part, *names)
 
-    def _record_keys(self, stream: str, group: str, entry_id: str) -> tuple[bytes, ...]:
-        return (
-            self._key(stream, "failed", group, entry_id),
-            self._key(stream, "failures", group),
-            self._key(stream, "due", group),
-            self._key(stream, "groups"),
-        )
-
     async def _settling(
         self, name: str, stream: str, group: str, entry_id: RawId, arguments: Sequence[bytes | str | int]
     ) -> Settled:
         server = self._server
         keys = (
-            *self._record_keys(stream, group, entry_id.decode()),
+            *record_keys(self._server.keys, stream, group, entry_id.decode()),
             server.keys.stream(stream),
             self._key(stream, "alone", group),
         )
@@ -236,7 +289,7 @@ class ValkeyFailures:
 
     async def _on_record(self, name: str, key: FailureKey, arguments: Sequence[bytes | str | int]) -> Any:
         server = self._server
-        keys = self._record_keys(key.stream, key.group, str(key.entry_id))
+        keys = record_keys(self._server.keys, key.stream, key.group, str(key.entry_id))
         all_arguments = (escape(key.group), str(key.entry_id), escape(key.listener), *arguments)
         return await server.run(server.settles, name, keys, all_arguments, stream=key.stream, group=key.group)
 
@@ -262,7 +315,7 @@ class ValkeyFailures:
             (
                 b"HMGET",
                 self._key(stream, "failed", key.group, str(key.entry_id)),
-                *(f"{escape(key.listener)}/{fact}" for fact in FACTS),
+                *facts_wanted(key.listener),
             )
             for key in keys
         ]

@@ -1,6 +1,5 @@
 """Consumer groups: their life, reading for a consumer, and everything that settles or moves pending entries."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -8,10 +7,10 @@ from typing import Any, Final
 from penstock.errors import PenstockError, UnknownGroupError
 from penstock.position import EntryId, Start
 from penstock.streams._valkey.errors import ReplyError
-from penstock.streams._valkey.packing import pack
+from penstock.streams._valkey.redirections import Command
 from penstock.streams._valkey.server import Server
 from penstock.streams._valkey.values import milliseconds, pages, start_position
-from penstock.streams.abc import Claimed, GroupRead, Holder, RawEntry, RawId, Settled
+from penstock.streams.abc import Batch, Claimed, GroupRead, Holder, RawEntry, RawId, Settled
 
 __all__ = ["Groups"]
 
@@ -39,46 +38,46 @@ class Groups:
     ) -> GroupRead:
         """Acknowledge what is given, then deliver new entries to the consumer, in one write to the server."""
         server = self._server
-        line = server.reader(group, consumer)
+        reader = server.reader(group, consumer)
         names = {server.keys.stream(stream): stream for stream in streams}
-        packed: list[bytes] = []
+        along: list[Command] = []
         acknowledging: list[str] = []
         for stream, entry_ids in (acknowledge or {}).items():
             for page in pages(entry_ids, _IDS_A_COMMAND):
-                packed.append(pack((b"XACK", server.keys.stream(stream), group, *page)))
+                along.append((b"XACK", server.keys.stream(stream), group, *page))
                 acknowledging.append(stream)
-        packed.append(pack(_read_command(group, consumer, count, block, names)))
-        async with line.lock:
-            try:
-                wire = await line.ready()
-                for stream in streams:
-                    if stream not in server.known:
-                        server.remember(stream, wire)
-                wire.allow(block.total_seconds() if block else 0.0)
-                replies = await wire.send_many(b"".join(packed), len(packed)).done
-            except asyncio.CancelledError:
-                # The server may hand over entries at any moment; they stay pending with the consumer.
-                line.drop("a group read was cancelled")
-                raise
+        if any(stream not in server.known for stream in streams):
+            wire = await server.settles.ready()
+            for stream in streams:
+                if stream not in server.known:
+                    server.remember(stream, wire)
+        answers = await reader.read(
+            list(names),
+            lambda keys, block: _read_command(group, consumer, count, block, keys),
+            block=block,
+            along=along,
+        )
         acknowledged: dict[str, int] = {}
-        for stream, reply in zip(acknowledging, replies, strict=False):
+        for stream, reply in zip(acknowledging, answers.along, strict=True):
             if isinstance(reply, ReplyError):
                 raise server.error(reply, "XACK", stream, group, server.keys.stream(stream))
             acknowledged[stream] = acknowledged.get(stream, 0) + reply
-        reply = replies[-1]
-        if isinstance(reply, ReplyError):
-            raise self._read_error(reply, group, names)
-        return GroupRead([(names[key], entries) for key, entries in reply or ()], acknowledged)
+        batches: list[Batch] = []
+        refusals: list[Exception] = []
+        for keys, reply in answers.reads:
+            if isinstance(reply, ReplyError):
+                refusals.append(self._read_error(reply, group, {key: names[key] for key in keys}))
+            else:
+                batches += [(names[key], entries) for key, entries in reply or ()]
+        if refusals and not batches:
+            # With entries in hand it is told by the next read: these are handed over first.
+            raise refusals[0]
+        return GroupRead(batches, acknowledged)
 
     async def interrupt(self, group: str, consumer: str) -> None:
         """Make a waiting `read_group` of this consumer answer at once. It may come too late to matter; never raises."""
-        server = self._server
-        line = server.reader_if_any(group, consumer)
-        wire = line.wire if line is not None else None
-        if wire is None or wire.client_id is None:
-            return
         try:
-            await server.try_ask(server.settles, b"CLIENT", b"UNBLOCK", wire.client_id)
+            await self._server.interrupt(group, consumer)
         except PenstockError:
             # With the server away, the waiting read ends by itself.
             return
@@ -213,7 +212,15 @@ class Groups:
 
     async def delete_group(self, stream: str, group: str) -> bool:
         """Remove the group with its pending list (failure records stay); whether it was there."""
-        return bool(await self._on_pending("delete_group", stream, group, (group,)))
+        server = self._server
+        keys = (
+            server.keys.stream(stream),
+            server.keys.beside(stream, "alone", group),
+            server.keys.beside(stream, "registered"),
+        )
+        return bool(
+            await server.run(server.settles, "delete_group", keys, (group,), stream=stream, group=group)
+        )
 
     async def move_group(self, stream: str, group: str, start: Start) -> None:
         """Set what the group was last delivered. Raises `UnknownGroupError`."""
@@ -244,8 +251,8 @@ class Groups:
 
 
 def _read_command(
-    group: str, consumer: str, count: int, block: timedelta | None, names: Mapping[bytes, str]
-) -> tuple[bytes | str | int, ...]:
+    group: str, consumer: str, count: int, block: timedelta | None, keys: Sequence[bytes]
+) -> Command:
     waiting = (b"BLOCK", milliseconds(block)) if block else ()
-    new = (b">",) * len(names)
-    return (b"XREADGROUP", b"GROUP", group, consumer, b"COUNT", count, *waiting, b"STREAMS", *names, *new)
+    new = (b">",) * len(keys)
+    return (b"XREADGROUP", b"GROUP", group, consumer, b"COUNT", count, *waiting, b"STREAMS", *keys, *new)

@@ -1,6 +1,7 @@
 """A connection that comes back: what a command asks for a wire, and waits for one while the server is away."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from penstock.errors import BrokerUnavailableError
@@ -24,24 +25,49 @@ class Line:
         self.wire: Wire | None = None
         """The wire, while there is one. When there is none, or it is crowded, call `ready`."""
         self.name = name
-        self.lock = asyncio.Lock()
-        """For users who need the line for themselves."""
-        self._connector = connector
+        self.connector = connector
+        """Where it leads."""
         self._connecting: asyncio.Task[Wire] | None = None
+
+    # -- which of several lines: a single server has one ---------------------------------------------------------
+
+    def at(self, key: bytes) -> "Line":
+        """The line to the node that keeps *key*."""
+        return self
+
+    def beside(self, line: "Line") -> "Line":
+        """The line to the node to which *line* leads."""
+        return self
+
+    def by_slot(self, keys: Sequence[bytes]) -> list[list[bytes]]:
+        """The keys, those together that one command may have."""
+        return [list(keys)]
+
+    def each(self) -> list["Line"]:
+        """The lines to all nodes."""
+        return [self]
+
+    # -- connected, or soon -------------------------------------------------------------------------------------
+
+    @property
+    def is_in_use(self) -> bool:
+        """There is a wire, or soon will be."""
+        return self.wire is not None or self._connecting is not None
 
     async def open(self) -> None:
         """Connect with one try. Raises `BrokerUnavailableError`, `BrokerRefusedError`."""
         if self.wire is None:
-            self.wire = await self._connector.connect_once(self._on_lost)
+            self.wire = await self.connector.connect_once(self._on_lost)
 
     async def ready(self) -> Wire:
         """A connected wire with room. Raises `BrokerUnavailableError`, `BrokerRefusedError`."""
-        wire = self.wire
-        if wire is None:
-            wire = await self._connected()
-        if wire.crowded:
+        while True:
+            wire = self.wire
+            if wire is None:
+                wire = await self._connected()
+            if not wire.crowded:
+                return wire
             await wire.room()
-        return wire
 
     def drop(self, reason: str) -> None:
         """Close the connection at once; the next use makes a new one."""
@@ -58,7 +84,7 @@ class Line:
         wire, self.wire = self.wire, None
         if wire is not None:
             try:
-                async with asyncio.timeout(self._connector.answer_timeout_s):
+                async with asyncio.timeout(self.connector.answer_timeout_s):
                     await wire.finish()
             except TimeoutError as error:
                 wire.drop(error)
@@ -67,21 +93,21 @@ class Line:
 
     async def _connected(self) -> Wire:
         if self._connecting is None:
-            name = f"connect to {self._connector.server} for {self.name}"
+            name = f"connect to {self.connector.server} for {self.name}"
             self._connecting = asyncio.create_task(self._connect(), name=name)
             self._connecting.add_done_callback(self._tried)
-        timeout_s = self._connector.answer_timeout_s
+        timeout_s = self.connector.answer_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.shield(self._connecting)
         except TimeoutError:
             raise BrokerUnavailableError(
-                f"{self._connector.server} was away for {timeout_s:g} s{self._connector.why_away}"
+                f"{self.connector.server} was away for {timeout_s:g} s{self.connector.why_away}"
             ) from None
 
     async def _connect(self) -> Wire:
         # Nothing may be awaited between these two: the wire could break unnoticed.
-        self.wire = await self._connector.connect(self._on_lost)
+        self.wire = await self.connector.connect(self._on_lost)
         return self.wire
 
     def _tried(self, connecting: "asyncio.Task[Wire]") -> None:
@@ -96,5 +122,5 @@ class Line:
             # We closed it ourselves, or it broke before it was ours.
             return
         self.wire = None
-        _LOG.warning("the connection to %s for %s broke: %s", self._connector.server, self.name, cause)
-        self._connector.lost(cause)
+        _LOG.warning("the connection to %s for %s broke: %s", self.connector.server, self.name, cause)
+        self.connector.lost(cause)

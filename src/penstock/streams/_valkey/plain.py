@@ -11,7 +11,7 @@ from typing import Any, Final
 from redis import exceptions
 
 from penstock.errors import BrokerUnavailableError
-from penstock.streams._valkey.errors import LEAVE, ConnectionLostError, ReplyError
+from penstock.streams._valkey.errors import ConnectionLostError, ReplyError
 from penstock.streams._valkey.wire import Replies
 
 __all__ = ["PlainWire"]
@@ -32,6 +32,8 @@ _CODES: Final = (
     (exceptions.ClusterCrossSlotError, "CROSSSLOT"),
     (exceptions.ClusterDownError, "CLUSTERDOWN"),
 )
+_DEMOTED: Final = "The previous master is now a slave"
+"""What redis-py makes of READONLY on a connection to a master that Sentinel named; it has disconnected by then."""
 
 
 class PlainWire:
@@ -51,6 +53,7 @@ class PlainWire:
         self._unsent_bytes = 0
         self._sent: deque[Replies] = deque()
         self._lost: BaseException | None = None
+        self._leave: ReplyError | None = None
         self._work = asyncio.Event()
         self._roomy = asyncio.Event()
         self._pump = self._loop.create_task(self._pump_forever(), name=f"connection to {server}")
@@ -70,7 +73,7 @@ class PlainWire:
             return replies
         self._unsent.append((data, replies))
         self._unsent_bytes += len(data)
-        self.crowded = self._unsent_bytes > _GATHER_BYTES
+        self.crowded = self._leave is not None or self._unsent_bytes > _GATHER_BYTES
         self._work.set()
         return replies
 
@@ -121,11 +124,15 @@ class PlainWire:
                     data = b"".join(data for data, _ in self._unsent)
                     self._sent.extend(replies for _, replies in self._unsent)
                     self._unsent.clear()
-                    self._unsent_bytes, self.crowded = 0, False
-                    self._roomy.set()
+                    self._unsent_bytes = 0
+                    if self._leave is None:
+                        self.crowded = False
+                        self._roomy.set()
                     async with asyncio.timeout(self._timeout_s + self._block_s + len(data) / _GATHER_BYTES):
                         await self._connection.send_packed_command(data, check_health=False)
                     await self._read_all()
+                    if self._leave is not None and not self._unsent:
+                        self.drop(self._leave)
         except TimeoutError:
             self.drop(TimeoutError(f"no answer within {self._timeout_s + self._block_s:g} s"))
         except (OSError, exceptions.RedisError) as error:
@@ -146,8 +153,11 @@ class PlainWire:
                 return await self._connection.read_response(disable_decoding=True)
         except exceptions.RedisError as error:
             reply = _as_reply_error(error)
-            if reply is None or reply.code in LEAVE:
+            if reply is None:
                 raise
+            if reply.leads_astray:
+                # What was sent is answered first, so that nobody has to guess what became of it.
+                self._leave, self.crowded = reply, True
             return reply
 
     def _unsent_error(self) -> BrokerUnavailableError:
@@ -163,6 +173,8 @@ def _as_reply_error(error: exceptions.RedisError) -> ReplyError | None:
     for kind, code in _CODES:
         if isinstance(error, kind):
             return ReplyError(f"{code} {error}")
+    if str(error) == _DEMOTED:
+        return ReplyError(f"READONLY {error}")
     if not isinstance(error, exceptions.ResponseError):
         return None
     text = str(error)

@@ -1,10 +1,12 @@
 """What the server is and can, found once when the broker opens."""
 
 import re
+from dataclasses import replace
 from typing import Final
 
-from penstock.errors import BrokerRefusedError
+from penstock.errors import BrokerRefusedError, BrokerUnavailableError
 from penstock.streams._valkey.errors import ReplyError
+from penstock.streams._valkey.line import Line
 from penstock.streams._valkey.server import Server
 from penstock.streams._valkey.values import text
 from penstock.streams.abc import Capabilities
@@ -13,20 +15,38 @@ __all__ = ["probe"]
 
 _OLDEST: Final = (6, 2, 0)
 _BASIS: Final = """
-client del evalsha exists hdel hexists hget hgetall hincrby hlen hmget hset hsetnx pexpire sadd script set smembers srem
-time type unlink xack xadd xclaim xdel xgroup xinfo xlen xpending xrange xread xreadgroup xrevrange xtrim zadd zcard
-zrange zrangebyscore zrem zscore
+client del evalsha exists hdel hexists hget hgetall hincrby hkeys hlen hmget hset hsetnx pexpire pttl sadd scard
+script set sismember smembers srem time type unlink xack xadd xclaim xdel xgroup xinfo xlen xpending xrange xread
+xreadgroup xrevrange xtrim zadd zcard zrange zrangebylex zrangebyscore zrank zrem zrevrange zscore
 """
 _NEEDED: Final = tuple(_BASIS.split())
 _OPTIONAL: Final = ("config", "info", "memory", "xackdel", "xautoclaim", "xdelex", "xnack")
 
 
 async def probe(server: Server) -> Capabilities:
-    """Ask *server* about itself. What it may not tell (by its access rules) is taken to be in order.
+    """Ask *server* about itself, of a cluster every master that answers; what one lacks, all lack.
 
-    Raises `BrokerRefusedError` for a server too old, or without a command that is needed.
+    What it may not tell (by its access rules) is taken to be in order. Raises `BrokerRefusedError` for a server too
+    old, or without a command that is needed.
     """
-    line, names = server.looks, (*_NEEDED, *_OPTIONAL)
+    found: list[Capabilities] = []
+    away: BrokerUnavailableError | None = None
+    for line in server.looks.each():
+        try:
+            found.append(await _probe(server, line))
+        except BrokerUnavailableError as error:
+            away = error
+    if not found:
+        raise away or BrokerUnavailableError(f"{server.name} has no node that keeps anything")
+    oldest = min(found, key=lambda able: able.version)
+    commands = oldest.commands
+    for able in found:
+        commands &= able.commands
+    return replace(oldest, commands=commands)
+
+
+async def _probe(server: Server, line: Line) -> Capabilities:
+    names = (*_NEEDED, *_OPTIONAL)
     info, cluster, known, memory, fsync, appending = await server.ask_all(
         line,
         [

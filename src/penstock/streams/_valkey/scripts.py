@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["Script", "script"]
+__all__ = ["Script", "script", "script_of"]
+
+_BY_DIGEST: dict[bytes, "Script"] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,14 @@ def script(name: str) -> Script:
     text = _read(f"{name}.lua")
     text = re.sub(r"^-- include (\w+)$", lambda match: _read("shared", f"{match[1]}.lua"), text, flags=re.M)
     raw = text.encode()
-    return Script(name, raw, hashlib.sha1(raw, usedforsecurity=False).hexdigest().encode())
+    found = Script(name, raw, hashlib.sha1(raw, usedforsecurity=False).hexdigest().encode())
+    _BY_DIGEST[found.digest] = found
+    return found
+
+
+def script_of(digest: bytes) -> Script | None:
+    """The script with this digest, if it is one of those that were used."""
+    return _BY_DIGEST.get(digest)
 
 
 def _read(*path: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, cast, final
 
 from penstock.errors import BrokerUnavailableError
-from penstock.streams._valkey.errors import LEAVE, ConnectionLostError, ReplyError
+from penstock.streams._valkey.errors import ConnectionLostError, ReplyError
 
 __all__ = ["AdoptedWire", "Replies", "Wire", "adopt"]
 
@@ -187,7 +187,10 @@ class AdoptedWire(asyncio.Protocol):
         except (ConnectionError, IndexError) as error:
             self.drop(error)
         if self._leave is not None:
-            self.drop(self._leave)
+            # What was sent is answered first, so that nobody has to guess what became of it.
+            self.crowded = True
+            if not waiters:
+                self.drop(self._leave)
 
     def eof_received(self) -> None:
         """The server closed; `connection_lost` follows."""
@@ -204,6 +207,8 @@ class AdoptedWire(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The transport has sent enough of what it held."""
+        if self._leave is not None and self._lost is None:
+            return
         self.crowded = False
         if self._roomy is not None:
             self._roomy.set_result(None)
@@ -218,7 +223,7 @@ class AdoptedWire(asyncio.Protocol):
 
     def _reply_error(self, text: str) -> ReplyError:
         error = ReplyError(text)
-        if error.code in LEAVE:
+        if error.leads_astray:
             self._leave = error
         return error
 

@@ -12,21 +12,28 @@ from typing import Final
 
 import msgspec
 
+from penstock.codec import Codec
 from penstock.errors import UndecodableEntryError
 from penstock.message import Message, Meta
 from penstock.position import EntryId
 
-__all__ = ["NATIVE", "NativeLayout"]
+__all__ = ["NATIVE", "NativeLayout", "id_of_place"]
 
-_BY_HAND: Final = uuid.UUID("6a5e2a53-6f65-5d0c-9c0b-7d1f1d3c2b1a")
+_OF_PLACE: Final = uuid.UUID("6a5e2a53-6f65-5d0c-9c0b-7d1f1d3c2b1a")
 _encode_meta: Final = msgspec.json.Encoder().encode
 _decode_meta: Final = msgspec.json.Decoder(Meta).decode
+
+
+def id_of_place(stream: str, place: str) -> str:
+    """The event id of an entry that carries none: a UUIDv5 of where it stands, or first stood."""
+    return str(uuid.uuid5(_OF_PLACE, f"{stream}/{place}"))
 
 
 class NativeLayout:
     """Four fields in constant order."""
 
     name = "penstock"
+    codecs: tuple[Codec, ...] = ()
 
     def pack(self, event_id: str, name: str, meta: Meta, data: bytes | None) -> list[bytes]:
         """The fields of one message; no ``data`` when it has no body."""
@@ -67,7 +74,7 @@ class NativeLayout:
         entry_id = EntryId.parse(raw_entry_id)
         given_id, given_meta = values.get(b"id"), values.get(b"meta")
         return Message(
-            id=given_id.decode() if given_id else str(uuid.uuid5(_BY_HAND, f"{stream}/{entry_id}")),
+            id=given_id.decode() if given_id else id_of_place(stream, str(entry_id)),
             name=values[b"name"].decode(),
             stream=stream,
             raw_entry_id=raw_entry_id,

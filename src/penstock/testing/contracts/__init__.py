@@ -21,7 +21,30 @@ import pytest
 pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_modules(__path__)))
 
 from penstock.testing.contracts._common import PassTime  # noqa: E402
+from penstock.testing.contracts.archive import ArchiveContract  # noqa: E402
 from penstock.testing.contracts.broker import StreamBrokerContract  # noqa: E402
 from penstock.testing.contracts.failures import FailureStoreContract  # noqa: E402
+from penstock.testing.contracts.figures import FigureStoreContract  # noqa: E402
+from penstock.testing.contracts.history import HistoryStoreContract  # noqa: E402
+from penstock.testing.contracts.lanes import LaneStoreContract  # noqa: E402
+from penstock.testing.contracts.layouts import LayoutContract  # noqa: E402
+from penstock.testing.contracts.leases import LeaseStoreContract, MemberStoreContract  # noqa: E402
+from penstock.testing.contracts.removal import RemovalStoreContract  # noqa: E402
+from penstock.testing.contracts.schedule import ScheduleStoreContract  # noqa: E402
+from penstock.testing.contracts.values import ValueStoreContract  # noqa: E402
 
-__all__ = ["FailureStoreContract", "PassTime", "StreamBrokerContract"]
+__all__ = [
+    "ArchiveContract",
+    "FailureStoreContract",
+    "FigureStoreContract",
+    "HistoryStoreContract",
+    "LaneStoreContract",
+    "LayoutContract",
+    "LeaseStoreContract",
+    "MemberStoreContract",
+    "PassTime",
+    "RemovalStoreContract",
+    "ScheduleStoreContract",
+    "StreamBrokerContract",
+    "ValueStoreContract",
+]

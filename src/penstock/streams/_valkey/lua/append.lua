@@ -1,17 +1,23 @@
--- Adds one entry, once per token, and keeps the stream under its cap.
+-- Adds one entry, once per token, keeps the stream under its cap, and notes the entry in the history of its entity; to a
+-- partition, only under the layout that holds.
 --
--- KEYS: 1 stream, 2 what this token wrote, 3 the stream's era (tokens of a deleted stream count no more)
+-- KEYS: 1 stream, 2 what this token wrote, 3 the stream's era (tokens of a deleted stream count no more), 4 to 6 who reads
+--       the stream besides its groups: registered groups, cursors, relays, 7 the mark of a partition; with a history also
+--       8 that, 9 the names of all histories of the stream
 -- ARGV: 1 entry id or *, 2 most entries (0 = any), 3 greatest age in ms (0 = any), 4 whether the cap comes before what
---       groups need, 5 token ('' = none), 6 its window in ms, then the fields
--- Answers the entry id, or 0 when the cap is reached and the oldest entry is still needed.
+--       groups need, 5 token ('' = none), 6 its window in ms, 7 the epoch of the layout that chose this partition ('' = it
+--       is none), 8 the history's name ('' = none), 9 the place at which the entry stood first ('' = the one that it gets
+--       here), then the fields
+-- Answers the entry id, 0 when the cap is reached and the oldest entry is still needed, or -1 when the partition is closed
+-- or belongs to another layout.
 --
--- A script because counting, adding and removing apart would let a stream exceed its cap, or lose what a group needs.
+-- A script because counting, adding and removing apart would let a stream exceed its cap, or lose what a group needs, and
+-- a crash between adding and noting would leave an entry that its history does not know.
 -- XADD is the first write: at the memory limit it is refused before anything has changed.
 -- include ids
 -- include floor
+-- include add
 
-local stream = KEYS[1]
-local max_entries, max_age_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
 local token, era = ARGV[5], nil
 
 if token ~= '' then
@@ -25,38 +31,19 @@ if token ~= '' then
   end
 end
 
-local length = redis.call('EXISTS', stream) == 1 and redis.call('XLEN', stream) or 0
-local needed = nil
-if ARGV[4] == '0' and length > 0 and ((max_entries > 0 and length >= max_entries) or max_age_ms > 0) then
-  needed = floor(stream)
-end
-if needed and max_entries > 0 and length >= max_entries then
-  -- The last of those that would have to go is the one that may still be needed.
-  local going = redis.call('XRANGE', stream, '-', '+', 'COUNT', length - max_entries + 1)
-  if not before(going[#going][1], needed) then
-    return 0
+-- After the token: what was written under the former layout is found here, and only here.
+if ARGV[7] ~= '' then
+  local mark = redis.call('HMGET', KEYS[7], 'epoch', 'state')
+  if mark[1] ~= ARGV[7] or mark[2] ~= 'open' then
+    return -1
   end
 end
 
-local command = {'XADD', stream, ARGV[1]}
-for number = 7, #ARGV do
-  command[#command + 1] = ARGV[number]
-end
-local entry_id = redis.call(unpack(command))
-
-if max_entries > 0 then
-  redis.call('XTRIM', stream, 'MAXLEN', '=', max_entries)
-end
-if max_age_ms > 0 then
-  local time = redis.call('TIME')
-  local oldest = string.format('%.0f', math.max(0, time[1] * 1000 + math.floor(time[2] / 1000) - max_age_ms))
-  if needed and before(needed, oldest .. '-0') then
-    oldest = needed
-  end
-  -- A great deal of it goes in steps, one with each append, so that the server never stalls: whole nodes first.
-  if redis.call('XTRIM', stream, 'MINID', '~', oldest, 'LIMIT', 10000) < 5000 then
-    redis.call('XTRIM', stream, 'MINID', '=', oldest)
-  end
+local index = ARGV[8] ~= '' and {KEYS[8], KEYS[9], ARGV[8], ARGV[9]} or nil
+local cap = {tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] ~= '0'}
+local entry_id = add(KEYS[1], ARGV[1], ARGV, 10, cap, {KEYS[4], KEYS[5], KEYS[6]}, index)
+if not entry_id then
+  return 0
 end
 if token ~= '' then
   if not era then

@@ -4,14 +4,14 @@
 -- ARGV: 1 group (escaped), 2 entry id, 3 listener (escaped), 4 token, 5 how long it is hidden in ms, 6 most attempts,
 --       7 whether a person asks (then neither due time nor attempts matter)
 -- Answers the attempts, this one included, and the packed fields ('' = none); nil when there is nothing to run: not due,
--- held by another, gone, or its attempts are used up (it is in state failed then).
+-- held by another, parked, gone, or its attempts are used up (it is in state failed then).
 --
 -- A script because of two workers only one may have it, and an attempt that kills its process must count.
 -- include record
 local listener, now = ARGV[3], now_ms()
 local forced = ARGV[7] == '1'
 local facts = redis.call('HMGET', KEYS[1], listener .. '/state', listener .. '/due', listener .. '/attempts', 'entry')
-if not facts[1] or held(listener, now) then
+if not facts[1] or facts[1] == 'parked' or held(listener, now) then
   return false
 end
 if not forced then

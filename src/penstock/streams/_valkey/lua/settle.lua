@@ -12,12 +12,7 @@
 if not pending_with(KEYS[5], ARGV[3], ARGV[4], ARGV[2]) then
   return 0
 end
-local now = now_ms()
-for number = 6, #ARGV, 6 do
-  redis.call('HINCRBY', KEYS[1], ARGV[number] .. '/attempts', 1)
-  note(ARGV[1], ARGV[2], ARGV[number], ARGV[number + 1], ARGV[number + 2], ARGV[number + 3], ARGV[number + 4],
-    tonumber(ARGV[number + 5]), now)
-end
+note_all(6, ARGV[1], ARGV[2])
 if ARGV[5] ~= '' then
   redis.call('HSETNX', KEYS[1], 'entry', ARGV[5])
 end

@@ -10,8 +10,7 @@
 if not pending_with(KEYS[5], ARGV[3], '', ARGV[2]) or #redis.call('XRANGE', KEYS[5], ARGV[2], ARGV[2]) > 0 then
   return 0
 end
-redis.call('HINCRBY', KEYS[1], ARGV[4] .. '/attempts', 1)
-note(ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), now_ms())
+note_all(4, ARGV[1], ARGV[2])
 redis.call('HDEL', KEYS[6], ARGV[2])
 redis.call('XACK', KEYS[5], ARGV[3], ARGV[2])
 return 1

@@ -11,11 +11,6 @@
 if redis.call('HGET', KEYS[1], ARGV[3] .. '/token') ~= ARGV[4] then
   return 0
 end
-local now = now_ms()
-for number = 5, #ARGV, 6 do
-  redis.call('HINCRBY', KEYS[1], ARGV[number] .. '/attempts', 1)
-  note(ARGV[1], ARGV[2], ARGV[number], ARGV[number + 1], ARGV[number + 2], ARGV[number + 3], ARGV[number + 4],
-    tonumber(ARGV[number + 5]), now)
-end
+note_all(5, ARGV[1], ARGV[2])
 erase(ARGV[2], ARGV[3])
 return 1
