@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
 from penstock._locking import SyncLock
+from penstock._remembering import SyncValues
 from penstock.clock import parse_duration
 from penstock.errors import UsageError
 from penstock.listeners.history import History, Until
@@ -199,6 +200,10 @@ class SyncApp:
         """A lock that all processes of the namespace share, as a context manager; see `App.lock`."""
         lock = self._app.lock(name, life=life, wait=wait, cancel_when_lost=False, pool=pool)
         return SyncLock(self._thread.run, lock)
+
+    def values(self, name: str, *, shard: str | None = None, pool: str = "default") -> SyncValues:
+        """Small values that all processes of the namespace share; see `App.values`."""
+        return SyncValues(self._thread.run, self._app.values(name, shard=shard, pool=pool))
 
     def run(self, **options: Any) -> None:
         """Work the app's groups in the loop thread until it ends by itself; see `App.run`."""

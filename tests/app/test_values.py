@@ -76,3 +76,16 @@ async def test_what_cannot_be_is_refused(app: App) -> None:
             await app.values("carts").set("k", "1", life=timedelta(0))
         with pytest.raises(ConfigurationError, match="no pool 'x'"):
             await app.values("carts", pool="x").get("k")
+
+
+def test_synchronous_code_has_the_same_values(app: App) -> None:
+    """Every method is there, and means the same."""
+    with app.sync:
+        values = app.sync.values("carts", shard="eu")
+        assert values.set("k", "v", if_absent=True)
+        assert (values.get("k"), values.incr("n", 3), values.decr("n")) == ("v", 3, 2)
+        assert values.expire("n", "1 hour")
+        assert values.hash_set("h", {"a": 1}) == 1
+        assert (values.hash_incr("h", "a"), values.hash_get("h", "a")) == (2, "2")
+        assert values.hash_all("h") == {"a": "2"}
+        assert (values.hash_delete("h", "a"), values.delete("k", "n")) == (1, 2)
