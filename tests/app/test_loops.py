@@ -145,9 +145,14 @@ def test_an_interrupted_wait_cancels_what_it_waited_for(app: App) -> None:
 
     app.sync.emit(Rang(number=1))
     thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        app.sync.run()
+    # Who was started in the background of a shell ignores Ctrl-C.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            app.sync.run()
+    finally:
+        signal.signal(signal.SIGINT, former)
     assert ended.is_set()
     thread.join()
     app.sync.close()
