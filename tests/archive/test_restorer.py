@@ -345,7 +345,17 @@ async def test_an_archive_that_cannot_remove_is_told(broker: StreamBroker) -> No
 # -- one group ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.covers("ARCH-5")
+@pytest.mark.covers("LEAD-6")
+async def test_one_listener_of_a_group_handles_it_again(broker: StreamBroker) -> None:
+    """The record is that listener's; the message keeps its event id."""
+    archive = await archived(broker, 1)
+    messages: list[ArchivedMessage] = await archive.find_many(STREAM)
+    await Restorer(archive).restore_to_group(broker, "billing", messages, listener="charge")
+    [due] = await broker.failures.due([(STREAM, "billing")], count=9)
+    assert (due.key.listener, due.key.entry_id) == ("charge", messages[0].entry_id)
+
+
+@pytest.mark.covers("ARCH-5", "LEAD-6")
 async def test_one_group_handles_it_again_and_nothing_is_added(broker: StreamBroker) -> None:
     """Due records of that group; the stream stays as it is, and so does the archive."""
     archive = await archived(broker, 3)

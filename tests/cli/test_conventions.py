@@ -75,6 +75,7 @@ CASES = [
     Case("run --reload --until-idle", 2),
     Case("run --idle-exit 5", 2),
     Case("run --processes 0", 2),
+    Case("archive restore --all --receiver charge --yes", 2, "archive"),
     Case("groups claim nobody --from 2 --to 1 --yes", 1),
     Case("groups claim billing --from 2 --to consumer-2", 2),
     Case("groups claim mail --from 2 --to 1", 1),

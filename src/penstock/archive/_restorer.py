@@ -87,9 +87,9 @@ class Restorer:
         return [result for result in results if result is not None]
 
     async def restore_to_group(
-        self, broker: StreamBroker, group: str, messages: Sequence[ArchivedMessage]
+        self, broker: StreamBroker, group: str, messages: Sequence[ArchivedMessage], *, listener: str = "*"
     ) -> list[Restored]:
-        """Have one group handle messages again, from a record that is due at once; what became of each.
+        """Have one group (or one listener of it) handle messages again, from a record that is due at once.
 
         They stay in the archive: nothing else would keep them once the group has handled them.
         """
@@ -97,7 +97,9 @@ class Restorer:
         for message in messages:
             error: str | None = None
             try:
-                await broker.failures.enqueue(message.stream, group, message.entry_id, message.fields)
+                await broker.failures.enqueue(
+                    message.stream, group, message.entry_id, message.fields, listener=listener
+                )
             except PenstockError as failure:
                 error = str(failure)
             results.append(_result(message, group=group, error=error))

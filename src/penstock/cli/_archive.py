@@ -141,6 +141,12 @@ async def restore_archived(
             "--group", metavar="GROUP", help="Only this group handles them; they stay in the archive."
         ),
     ] = None,
+    receiver: Annotated[
+        str | None,
+        typer.Option(
+            "--receiver", "--listener", metavar="LISTENER", help="Only this listener of --group handles them."
+        ),
+    ] = None,
     yes: _Yes = False,
     dry_run: _DryRun = False,
 ) -> int:
@@ -151,6 +157,8 @@ async def restore_archived(
     """
     if id is not None and stream is None:
         raise WrongUsage("--id names a message of a stream; it needs --stream")
+    if receiver is not None and group is None:
+        raise WrongUsage("--receiver is a listener of a group; it needs --group")
     if everything == (stream is not None):
         raise WrongUsage("say what to restore: --all, --stream STREAM, or --stream STREAM --id ID")
     app = _app(cli)
@@ -169,7 +177,14 @@ async def restore_archived(
         where = f"to group {group} alone" if group is not None else "to the stream, for all its groups"
         cli.confirm(f"Restore {_messages(count)} {where}?", yes=yes, affects=count)
         return await _restore(
-            cli.out, archive, count, stream=stream, id=id, group=group, everything=everything
+            cli.out,
+            archive,
+            count,
+            stream=stream,
+            id=id,
+            group=group,
+            listener=receiver,
+            everything=everything,
         )
 
 
@@ -220,11 +235,12 @@ async def _restore(
     stream: str | None,
     id: str | None,
     group: str | None,
+    listener: str | None,
     everything: bool,
 ) -> int:
     good, bad = 0, 0
     told: list[Restored] = []
-    results = archive.restore(stream=stream, id=id, group=group, everything=everything)
+    results = archive.restore(stream=stream, id=id, group=group, listener=listener, everything=everything)
     with out.progress("Restoring", total=count) as bar:
         async with aclosing(results):
             async for result in results:

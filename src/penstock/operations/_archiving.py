@@ -192,20 +192,24 @@ class ArchiveOperations:
         stream: str | None = None,
         id: str | None = None,  # noqa: A002
         group: str | None = None,
+        listener: str | None = None,
         everything: bool = False,
     ) -> AsyncGenerator[Restored, None]:
         """Put archived messages back into their streams; what became of each.
 
         Each is added first, with its event id and its whole envelope, and then leaves the archive. With *group* nothing
-        is added: that group alone handles the messages again, and they stay in the archive.
+        is added: that group alone handles the messages again, and they stay in the archive; with *listener* only that
+        one of its listeners does.
 
         Raises:
-            UsageError: Nothing narrows it down and *everything* is False.
+            UsageError: Nothing narrows it down and *everything* is False; or a listener is named without its group.
             UnknownGroupError: The stream has no such group, and none is declared.
             ConfigurationError: The group settles in order: it takes nothing from outside its stream.
         """
         if stream is None and id is None and not everything:
             raise UsageError("this would restore everything; narrow it down, or say everything=True")
+        if listener is not None and group is None:
+            raise UsageError(f"listener {listener!r} is one of a group's; name the group, too")
         archive, scope = await self._app.open_archive(), await self._scope()
         restorer = Restorer(
             archive, layout_for=self._app.layouts.of, cap_for=self._cap_for, index_of=self._app.index_of
@@ -224,7 +228,7 @@ class ArchiveOperations:
             if group is None:
                 results = await restorer.restore(broker, wanted)
             else:
-                results = await restorer.restore_to_group(broker, group, wanted)
+                results = await restorer.restore_to_group(broker, group, wanted, listener=listener or "*")
             for result in results:
                 yield result
 

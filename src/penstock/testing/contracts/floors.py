@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -74,6 +75,7 @@ _random = settings(
 class FloorContract(Contract):
     """What every `RemovalStore` guarantees for random sets of readers."""
 
+    @pytest.mark.covers("LEAD-6")
     @given(_readers, st.none() | _numbers, st.none() | _numbers, st.integers(1, 5))
     @_random
     async def test_trimming_takes_what_nobody_needs_and_nothing_else(
