@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
@@ -15,7 +16,8 @@ __all__ = ["SUPERVISOR_PIPE", "Stoppable", "work_until_signalled"]
 SUPERVISOR_PIPE: Final = "_PENSTOCK_SUPERVISOR_PIPE"
 """The descriptor whose end tells a worker process that its supervisor is gone, however that came about."""
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = () if sys.platform == "win32" else (signal.SIGINT, signal.SIGTERM)
+"""Those that the event loop can tell of: on Windows none."""
 
 
 class Stoppable(Protocol):
@@ -83,16 +85,14 @@ def _listening(stopping: _Stopping) -> Iterator[None]:
         loop.remove_reader(pipe)
         stopping.ask("the supervisor is gone")
 
-    with contextlib.suppress(NotImplementedError):  # no signals for event loops on Windows
-        for each in _SIGNALS:
-            loop.add_signal_handler(each, stopping.ask, each.name)
+    for each in _SIGNALS:
+        loop.add_signal_handler(each, stopping.ask, each.name)
     if pipe >= 0:
         loop.add_reader(pipe, orphaned)
     try:
         yield
     finally:
-        with contextlib.suppress(NotImplementedError):
-            for each in _SIGNALS:
-                loop.remove_signal_handler(each)
+        for each in _SIGNALS:
+            loop.remove_signal_handler(each)
         if pipe >= 0:
             loop.remove_reader(pipe)

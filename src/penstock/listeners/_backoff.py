@@ -2,16 +2,18 @@
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from penstock.clock import Clock
-from penstock.errors import TransientError
-from penstock.lifecycle import Lifecycle
+from penstock.errors import BrokerFullError, TransientError
+from penstock.listeners.groups import Group
 from penstock.telemetry import LOGGER, Observer
 
-__all__ = ["Backoff", "unless_quiet"]
+__all__ = ["Backoff", "Insistent", "unless_quiet"]
+
+T = TypeVar("T")
 
 _SHORTEST = 0.1
 _LONGEST = 15.0
@@ -56,9 +58,40 @@ class Backoff:
             self.failures = 0
 
 
-async def unless_quiet(life: Lifecycle, waiting: Coroutine[Any, Any, None]) -> None:
-    """Wait for *waiting*, but no longer than until *life* is quiet. Raises what *waiting* raises."""
-    wait, quiet = asyncio.create_task(waiting), asyncio.create_task(life.wait_quiet())
+class Insistent:
+    """What a worker does on the server until it is done; mixed into that which its parts share."""
+
+    group: Group
+    clock: Clock
+    observer: Observer | None
+    reconnect_attempts: int | None
+    paused_by: BaseException | None
+    """Why nothing can be settled at the moment; readiness is red while this is set."""
+
+    async def insist(self, what: str, action: Callable[[], Awaitable[T]]) -> T:
+        """Do something that must happen for an entry to be accounted for, however long the server is away or full.
+
+        Every action given is safe to repeat: its script checks ownership, a lease or a token first.
+        """
+        backoff = Backoff(
+            f"{self.group.name}: {what}", self.clock, attempts=self.reconnect_attempts, observer=self.observer
+        )
+        while True:
+            try:
+                result = await action()
+            except (BrokerFullError, TransientError) as failure:
+                self.paused_by = failure
+                await backoff.wait(failure)
+            else:
+                if backoff.failures:
+                    self.paused_by = None
+                backoff.succeeded()
+                return result
+
+
+async def unless_quiet(quiet_comes: Coroutine[Any, Any, object], waiting: Coroutine[Any, Any, None]) -> None:
+    """Wait for *waiting*, but no longer than for *quiet_comes*. Raises what *waiting* raises."""
+    wait, quiet = asyncio.create_task(waiting), asyncio.create_task(quiet_comes)
     try:
         await asyncio.wait({wait, quiet}, return_when=asyncio.FIRST_COMPLETED)
         if wait.done():

@@ -109,7 +109,7 @@ class BroadcastWorker(Runs):
                     self._left.extend(await self._read())
             except TransientError as failure:
                 self.paused_by = failure
-                await unless_quiet(self.life, backoff.wait(failure))
+                await unless_quiet(self.life.wait_quiet(), backoff.wait(failure))
                 continue
             self.paused_by = None
             backoff.succeeded()

@@ -17,16 +17,13 @@ from penstock.listeners._handling import (
     Route,
     RouteSet,
     Verdict,
-    decode_for,
     failure_of,
-    is_our_cancellation,
 )
 from penstock.listeners._session import Session
 from penstock.listeners._settling import Settling
 from penstock.message import Message
 from penstock.streams.abc import DueRetry, RawEntry, RawId
 from penstock.streams.layouts import EntryReader
-from penstock.streams.publisher import CURRENT_MESSAGE
 
 __all__ = ["Lanes", "Work"]
 
@@ -182,25 +179,14 @@ class Lanes:
             await self._handle_together(stream, entry, message, found, alone=alone)
             return
         if (direct := found.direct) is not None:
-            # The hot path: one coroutine function of the event alone, called without anything in between.
-            token = CURRENT_MESSAGE.set(message)
-            began, failed = time.perf_counter(), True
-            try:
-                await direct.plan.function(decode_for(direct, message))
-                failed = False
-            except BaseException as failure:
-                if is_our_cancellation(failure):
-                    raise
-                verdict = session.handling.judge([(direct, failure)], message.attempt)
-            else:
-                if not alone:
-                    session.hand.finish(stream, entry[0])
-                    return
+            raised = await session.handling.handle_direct(message, direct)
+            if raised is not None:
+                verdict = session.handling.judge([(direct, raised)], message.attempt)
+            elif alone:
                 verdict = HANDLED
-            finally:
-                CURRENT_MESSAGE.reset(token)
-                seconds = time.perf_counter() - began
-                session.handling.speeds.ran(stream, direct.listener.name, seconds, failed=failed)
+            else:
+                session.hand.finish(stream, entry[0])
+                return
         else:
             verdict = await session.handling.handle(message, found.routes, self._acknowledging(alone))
         await settling.settle(stream, entry, verdict, name=message.name, alone=alone)

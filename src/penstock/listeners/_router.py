@@ -152,7 +152,7 @@ class StreamRouter(Runs):
                     continue  # deleted underneath, alone or with its stream: it is made again
                 except TransientError as failure:
                     self.paused_by = failure
-                    await unless_quiet(self.life, backoff.wait(failure))
+                    await unless_quiet(self.life.wait_quiet(), backoff.wait(failure))
                 else:
                     self.paused_by = None
                     backoff.succeeded()
@@ -255,7 +255,7 @@ class StreamRouter(Runs):
             self._broker.read({self._source: bytes(position)}, count=_BATCH, block=block)
         )
         try:
-            await unless_quiet(self.life, _ended(reading))
+            await unless_quiet(self.life.wait_quiet(), _ended(reading))
             batches = reading.result() if reading.done() else []
             return batches[0][1] if batches else []
         finally:

@@ -1,14 +1,14 @@
 """What the parts of one running worker share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from penstock.clock import Clock
-from penstock.errors import BrokerFullError, TransientError, UnknownGroupError, UnknownStreamError
+from penstock.errors import UnknownGroupError, UnknownStreamError
 from penstock.listeners._after import After
-from penstock.listeners._backoff import Backoff
+from penstock.listeners._backoff import Insistent
 from penstock.listeners._gate import Gate
 from penstock.listeners._hand import Hand
 from penstock.listeners._handling import Handling
@@ -37,7 +37,7 @@ class Counts:
 
 
 @dataclass
-class Session:
+class Session(Insistent):
     """One consumer of one group at one broker, from its name to its end."""
 
     broker: StreamBroker
@@ -64,7 +64,6 @@ class Session:
     retries_changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a retry was recorded, so that its due time is looked at."""
     paused_by: BaseException | None = None
-    """Why nothing can be settled at the moment; readiness is red while this is set."""
     stopped_by: BaseException | None = None
     """What made the worker stop by itself."""
 
@@ -100,25 +99,6 @@ class Session:
         self.counts.lost += count
         if self.observer is not None:
             self.observer.lost(self.group.name, stream, count)
-
-    async def insist(self, what: str, action: Callable[[], Awaitable[T]]) -> T:
-        """Do something that must happen for an entry to be accounted for, however long the server is away or full.
-
-        Every action given is safe to repeat: its script checks ownership or a token first.
-        """
-        backoff = Backoff(
-            f"{self.group.name}: {what}", self.clock, attempts=self.reconnect_attempts, observer=self.observer
-        )
-        while True:
-            try:
-                result = await action()
-            except (BrokerFullError, TransientError) as failure:
-                self.paused_by = failure
-                await backoff.wait(failure)
-            else:
-                backoff.succeeded()
-                self.paused_by = None
-                return result
 
     async def recreate_group(self, stream: str, cause: UnknownGroupError) -> None:
         """The group or its stream was deleted underneath: make it again, or halt, as the policy says.

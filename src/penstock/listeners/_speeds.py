@@ -2,13 +2,11 @@
 
 import contextlib
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from penstock.clock import Clock
 from penstock.errors import BrokerError
-from penstock.streams.abc import FIGURE_BUCKETS, RunFigures
-
-if TYPE_CHECKING:
-    from penstock.listeners._session import Session
+from penstock.streams.abc import FIGURE_BUCKETS, RunFigures, StreamBroker
 
 __all__ = ["Speeds", "publish_speeds", "tell_speeds"]
 
@@ -63,15 +61,15 @@ class Speeds:
         return taken
 
 
-async def publish_speeds(session: "Session") -> None:
+async def publish_speeds(speeds: Speeds, broker: StreamBroker, group: str, clock: Clock) -> None:
     """Tell the server every few seconds, for ever."""
     while True:
-        await session.clock.sleep(_INTERVAL)
-        await tell_speeds(session)
+        await clock.sleep(_INTERVAL)
+        await tell_speeds(speeds, broker, group)
 
 
-async def tell_speeds(session: "Session") -> None:
+async def tell_speeds(speeds: Speeds, broker: StreamBroker, group: str) -> None:
     """Tell the server now. Figures that it does not take are lost; no work depends on them."""
     with contextlib.suppress(BrokerError):
-        for stream, (events, runs) in session.handling.speeds.take().items():
-            await session.broker.figures.note(stream, session.group.name, events, runs)
+        for stream, (events, runs) in speeds.take().items():
+            await broker.figures.note(stream, group, events, runs)

@@ -163,7 +163,7 @@ class GroupWorker(Runs):
                     await self._broker.create_group(stream, self.group.name, self.group.settings.start)
                 return await hold_name(self._broker, self.group.name, self._wanted_consumer)
             except TransientError as failure:
-                await unless_quiet(self.life, backoff.wait(failure))
+                await unless_quiet(self.life.wait_quiet(), backoff.wait(failure))
         return None
 
     async def _run_under(self, name: HeldName) -> bool:
@@ -217,7 +217,7 @@ class GroupWorker(Runs):
         async with _tasks(
             session,
             settling.run(),
-            publish_speeds(session),
+            publish_speeds(session.handling.speeds, session.broker, session.group.name, session.clock),
             *([session.after.run(session)] if session.after is not None else []),
             upkeep.renew(),
             keep_name(),
@@ -297,7 +297,7 @@ class GroupWorker(Runs):
                     await settling.release(stream, entry_ids)
                 if session.after is not None:
                     await session.after.finish(session)
-                await tell_speeds(session)
+                await tell_speeds(session.handling.speeds, session.broker, session.group.name)
         except (PenstockError, TimeoutError) as failure:
             LOGGER.warning(
                 "group %r: what was in hand could not be settled and is taken over by others after %s: %s",

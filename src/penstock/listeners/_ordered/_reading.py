@@ -226,7 +226,7 @@ class LaneReading:
         state = self._state
         if await state.shared.broker.range(state.stream, self._last.next(), count=1):
             self._look_from(self._last)
-        elif self._others_work and not self._window and self._settling.unsent is None:
+        elif self._others_work and not self._window and self._settling.is_idle:
             await self._adopt()
             self._look_from(EntryId(0))
         else:

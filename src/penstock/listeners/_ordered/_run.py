@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any
 
 from penstock.errors import PenstockError, TransientError, UnknownGroupError
-from penstock.listeners._backoff import Backoff
+from penstock.listeners._backoff import Backoff, unless_quiet
 from penstock.listeners._ordered._reading import LaneReading, lane_consumer
 from penstock.listeners._ordered._settling import LaneSettling
 from penstock.listeners._ordered._shared import LaneState, Shared
@@ -66,7 +65,7 @@ class LaneRun:
             self._has_begun
             and not window.ready
             and not window.at_work
-            and self._settling.unsent is None
+            and self._settling.is_idle
             and self._unparking.is_idle
             and self._reading.is_idle
         )
@@ -200,22 +199,11 @@ class LaneRun:
                 await self._reading.begin()
                 await self._unparking.begin()
             except TransientError as failure:
-                await self._unless_quiet(backoff.wait(failure))
+                await unless_quiet(self._state.quiet.wait(), backoff.wait(failure))
             else:
                 self._has_begun = True
                 return True
         return False
-
-    async def _unless_quiet(self, waiting: Coroutine[Any, Any, None]) -> None:
-        """Wait, but no longer than until the lane is quiet. Raises what *waiting* raises."""
-        wait, quiet = asyncio.create_task(waiting), asyncio.create_task(self._state.quiet.wait())
-        try:
-            await asyncio.wait({wait, quiet}, return_when=asyncio.FIRST_COMPLETED)
-            if wait.done():
-                wait.result()
-        finally:
-            wait.cancel()
-            quiet.cancel()
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """What fails makes the lane quiet; the others come to their end."""

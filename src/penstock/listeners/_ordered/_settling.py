@@ -40,6 +40,11 @@ class LaneSettling:
         self._done.append(entry_id)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether no acknowledgement waits to be sent or answered."""
+        return not self._done
+
+    @property
     def unsent(self) -> EntryId | None:
         """The lowest entry whose acknowledgement was not answered yet."""
         return min((EntryId.parse(entry_id) for entry_id in self._done), default=None)
@@ -73,6 +78,7 @@ class LaneSettling:
             shared.counts.handled += count
             shared.progressed()
             self._settled(batch[-1])
+            shared.handling.speeds.settled(state.stream, count)
             if shared.after is not None:
                 shared.after.note(state.stream, batch)
             if shared.observer is not None:
@@ -164,8 +170,10 @@ class LaneSettling:
         if settled is Settled.NOT_YOURS:
             self._lost(1)
             return False
-        self._state.shared.progressed()
+        shared = self._state.shared
+        shared.progressed()
         self._settled(item.entry_id)
+        shared.handling.speeds.settled(self._state.stream, 1)
         return True
 
     def _settled(self, entry_id: RawId) -> None:

@@ -1,14 +1,12 @@
 """What the lanes of one ordered worker share, and what one lane is made of."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from penstock.clock import Clock
-from penstock.errors import BrokerFullError, TransientError
 from penstock.listeners._after import After
-from penstock.listeners._backoff import Backoff
+from penstock.listeners._backoff import Insistent
 from penstock.listeners._gate import Gate
 from penstock.listeners._handling import Handling
 from penstock.listeners._session import Counts
@@ -25,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Shared:
+class Shared(Insistent):
     """One process's part in one ordered group."""
 
     broker: StreamBroker
@@ -44,7 +42,6 @@ class Shared:
     places: dict[str, EntryId | None] = field(default_factory=dict[str, EntryId | None])
     """The streams that were worked, and up to where everything was settled when we last knew."""
     paused_by: BaseException | None = None
-    """Why nothing moves at the moment; readiness is red while this is set."""
 
     @property
     def settings(self) -> GroupSettings:
@@ -54,23 +51,6 @@ class Shared:
     def progressed(self) -> None:
         """Something moved."""
         self.counts.last_progress = self.clock.monotonic()
-
-    async def insist(self, what: str, action: Callable[[], Awaitable[T]]) -> T:
-        """Do something that must happen, however long the server is away or full; safe to repeat, as scripts check."""
-        backoff = Backoff(
-            f"{self.group.name}: {what}", self.clock, attempts=self.reconnect_attempts, observer=self.observer
-        )
-        while True:
-            try:
-                result = await action()
-            except (BrokerFullError, TransientError) as failure:
-                self.paused_by = failure
-                await backoff.wait(failure)
-            else:
-                if backoff.failures:
-                    self.paused_by = None
-                backoff.succeeded()
-                return result
 
 
 @dataclass

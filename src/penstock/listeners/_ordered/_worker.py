@@ -26,6 +26,7 @@ from penstock.listeners._ordered._run import LaneRun
 from penstock.listeners._ordered._share import in_own_order
 from penstock.listeners._ordered._shared import Shared
 from penstock.listeners._session import Counts
+from penstock.listeners._speeds import publish_speeds, tell_speeds
 from penstock.listeners.calls import Dependencies
 from penstock.listeners.groups import Group, Middleware
 from penstock.listeners.patterns import FindStreams
@@ -169,6 +170,9 @@ class OrderedWorker(Runs):
             self._members.keep_joined,
             self._members.keep_looking,
             self._watch,
+            functools.partial(
+                publish_speeds, self._handling.speeds, self._broker, self.group.name, self._clock
+            ),
         ]
         if after is not None:
             works.append(functools.partial(after.run, self._shared))
@@ -203,7 +207,7 @@ class OrderedWorker(Runs):
                 await self._broker.open()
                 await self._members.look()
             except TransientError as failure:
-                await unless_quiet(self.life, backoff.wait(failure))
+                await unless_quiet(self.life.wait_quiet(), backoff.wait(failure))
             else:
                 return
 
@@ -220,6 +224,7 @@ class OrderedWorker(Runs):
             async with asyncio.timeout(_END_WITHIN_SECONDS):
                 if self._shared.after is not None:
                     await self._shared.after.finish(self._shared)
+                await tell_speeds(self._handling.speeds, self._broker, self.group.name)
                 await self._members.leave()
 
     # -- lanes --------------------------------------------------------------------------------------------------
@@ -233,7 +238,7 @@ class OrderedWorker(Runs):
                 await self._look()
             except TransientError as failure:
                 self._shared.paused_by = failure
-                await unless_quiet(self.life, backoff.wait(failure))
+                await unless_quiet(self.life.wait_quiet(), backoff.wait(failure))
                 continue
             if backoff.failures:
                 self._shared.paused_by = None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from penstock.errors import ConfigurationError, WorkerStopped
-from penstock.listeners._handling import Kept, Route, decode_for, failure_of, is_our_cancellation
+from penstock.listeners._handling import Kept, Route, failure_of
 from penstock.listeners._ordered._settling import LaneSettling
 from penstock.listeners._ordered._shared import LaneState
 from penstock.listeners._ordered._tries import Again, Done, GivenUp, next_step
@@ -15,7 +15,6 @@ from penstock.listeners._ordered._window import Item, Window
 from penstock.listeners._tried import Tried
 from penstock.message import Message
 from penstock.streams.abc import ListenerFailure
-from penstock.streams.publisher import CURRENT_MESSAGE
 
 __all__ = ["LaneWorking"]
 
@@ -130,17 +129,8 @@ class LaneWorking:
         if tried.attempts:
             shared.counts.retried += 1
         if (direct := found.direct) is not None:
-            # The hot path: one coroutine function of the event alone, called without anything in between.
-            token = CURRENT_MESSAGE.set(message)
-            outcomes: list[tuple[Route, BaseException]] = []
-            try:
-                await direct.plan.function(decode_for(direct, message))
-            except BaseException as failure:
-                if is_our_cancellation(failure):
-                    raise
-                outcomes.append((direct, failure))
-            finally:
-                CURRENT_MESSAGE.reset(token)
+            failure = await shared.handling.handle_direct(message, direct)
+            outcomes = [(direct, failure)] if failure is not None else []
         else:
             outcomes = await self.call(message, _left_to_run(found.routes, tried), item)
         match next_step(outcomes, tried) if outcomes or tried.given_up else Done():

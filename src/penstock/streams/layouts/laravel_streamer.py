@@ -1,8 +1,9 @@
-r"""The layout of laravel-streamer (PHP): ``_id type version name domain created data hash``.
+"""The layout of laravel-streamer (PHP): ``_id type version name domain created data hash``.
 
 The fields, their order and the hash are those of its ``Message`` class at message version 1.3. The body is JSON as
 PHP's ``json_encode`` writes it without flags, since the hash is taken over that text: slashes escaped, all but ASCII
-as ``\uXXXX``, floats as ``serialize_precision = -1`` has them (``php_gcvt`` in PHP's ``main/snprintf.c``).
+by the four hexadecimal digits of each UTF-16 unit, floats as ``serialize_precision = -1`` has them (``php_gcvt`` in
+PHP's ``main/snprintf.c``).
 """
 
 import hashlib
