@@ -1,6 +1,7 @@
 # Two commands from a fresh clone: `make demo` and `make test`. Both make .venv from the locked requirements first.
 #
 #   make demo      play a year of real flights through a Valkey server; ends by itself   (ARGS="--flights 10000")
+#   make demo-postgres   the same with its event stores in PostgreSQL: one of its own, or that at $POSTGRES_URL
 #   make test      all tests                                                            (ARGS="-k claim -x")
 #   make check     what a person should not have to look for: format, lint, types, layers, public API, docs, examples
 #   make torture   the long form of the tests that need one
@@ -29,12 +30,12 @@ INSTALL := $(PIP) install --quiet --no-deps --require-hashes
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench torture features servers docs format lock changelog clean
+.PHONY: help demo demo-postgres test check bench torture features servers docs format lock changelog clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '3,15s/^# //p' Makefile
+	@sed -n '3,16s/^# //p' Makefile
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -55,6 +56,9 @@ $(VENV)/.ready-bench: $(VENV)/.ready requirements/bench.txt
 
 demo: $(VENV)/.ready
 	$(BIN)/penstock demo $(ARGS)
+
+demo-postgres: $(VENV)/.ready
+	$(BIN)/python -m tools.postgres $(BIN)/penstock demo --store {store} --shared-store {shared} $(ARGS)
 
 test: $(VENV)/.ready
 	$(PYTEST) -n $(WORKERS) --dist worksteal \

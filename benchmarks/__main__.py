@@ -19,6 +19,7 @@ from benchmarks.machine import facts
 from benchmarks.report import as_text
 from benchmarks.results import Report, judge
 from benchmarks.server import ServerMissingError
+from benchmarks.storing.keepers import KEEPERS
 
 __all__ = ["main"]
 
@@ -83,6 +84,9 @@ def _entrants(only: Sequence[str]) -> tuple[tuple[Entrant, ...], dict[str, str]]
             absent[entrant.name] = "not asked for"
         else:
             present.append(entrant)
+    for side in KEEPERS:
+        if missing := side.missing():
+            absent[side.name] = f"{', '.join(missing)} not installed: pip install -r requirements/bench.in"
     return tuple(present), absent
 
 

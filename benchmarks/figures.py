@@ -8,6 +8,9 @@ from benchmarks.harness import Bench
 from benchmarks.job import Outcome, Role
 from benchmarks.keeping import measure_archive, measure_collection, measure_history
 from benchmarks.results import Goal, Series, Table
+from benchmarks.storing.figures import STORE_FIGURES
+from benchmarks.storing.keepers import HAND, SQLITE_HAND, SQLITE_OURS
+from benchmarks.storing.relay_worker import Relaying
 
 __all__ = ["FIGURES", "GOALS", "Measure"]
 
@@ -171,6 +174,7 @@ FIGURES: Final[dict[str, Measure]] = {
     "collect": measure_collection,
     "archive": measure_archive,
     "history": measure_history,
+    **STORE_FIGURES,
 }
 """How to measure each figure, in the order they are measured; M1 comes with C1."""
 
@@ -201,6 +205,29 @@ GOALS: Final = (
     _goal("growth publish", f"{OURS}, small", 1.15, at_least=False, ours=f"{OURS}, large"),
     _goal("growth consume", f"{OURS}, small", 1.15, at_least=False, ours=f"{OURS}, large"),
     _goal("history", f"{OURS}, small", 2, at_least=False, ours=f"{OURS}, large"),
+    _goal("S1", HAND, 0.85, at_least=True),
+    _goal("S1", "eventsourcing", 2.5, at_least=True),
+    _goal("S2", HAND, 0.7, at_least=True),
+    _goal("S2", "eventsourcing", 10, at_least=True),
+    _goal("S3", HAND, 0.8, at_least=True),
+    _goal("S3", "eventsourcing", 1.6, at_least=True),
+    _goal("S4", HAND, 0.6, at_least=True),
+    _goal("S5", SQLITE_HAND, 0.85, at_least=True, ours=SQLITE_OURS),
+    _goal("S5 batch", SQLITE_HAND, 0.8, at_least=True, ours=SQLITE_OURS),
+    _goal("S5 shared", "aiosqlite", 3, at_least=True, ours=SQLITE_OURS),
+    _goal("J1", HAND, 0.6, at_least=True),
+    _goal("J1", "eventsourcing", 30, at_least=True),
+    _goal("J2", "eventsourcing", 1.5, at_least=True),
+    *(
+        _goal(f"{dialect} growth {what}", f"{ours}, small", bound, at_least=False, ours=f"{ours}, large")
+        for dialect, ours in (("postgresql", OURS), ("sqlite", SQLITE_OURS))
+        for what, bound in (("append", 1.5), ("project", 1.5), ("load", 1.5), ("memory", 1.15))
+    ),
+    *(
+        _goal(f"{dialect} relay memory", f"{kind}, small", 1.15, at_least=False, ours=f"{kind}, large")
+        for dialect in ("postgresql", "sqlite")
+        for kind in Relaying
+    ),
     _goal("growth memory", f"{OURS}, small", 1.15, at_least=False, ours=f"{OURS}, large"),
 )
 """What is promised. A cost that may not grow is allowed what lies within the noise."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 import redis
@@ -23,15 +23,26 @@ from benchmarks.server import Server
 __all__ = ["Bench", "MeasurementError", "Options"]
 
 T = TypeVar("T")
+A = TypeVar("A")
+N = TypeVar("N", bound="Named")
 
 _ROOT: Final = Path(__file__).parent.parent
-_WORKER: Final = (sys.executable, "-m", "benchmarks.worker")
+_WORKER: Final = "benchmarks.worker"
 _WORKER_TIMEOUT_S: Final = 120.0
 _CONDITION_TIMEOUT_S: Final = 20.0
 
 
 class MeasurementError(Exception):
     """A contender could not do its job, or did not do it right; the message says what was seen."""
+
+
+class Named(Protocol):
+    """Whoever takes part in a race."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the tables."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +103,8 @@ class Bench:
     def race(
         self,
         figure: str,
-        entrants: Sequence[Entrant],
-        measure: Callable[[Entrant, int], T],
+        entrants: Sequence[N],
+        measure: Callable[[N, int], T],
         show: Callable[[T], str],
         *,
         rounds: int | None = None,
@@ -123,7 +134,7 @@ class Bench:
         """Publish *events*, after a tenth of that as a warm-up; all of them have to be in the stream then."""
         before = self.server.client.xlen(stream)
         job = self._job(entrant, role, self.place(stream), events)
-        outcome = self._run(job)
+        outcome = self._work(job)
         added = self.server.client.xlen(stream) - before
         if added != job.warm_up + events:
             raise MeasurementError(
@@ -136,7 +147,7 @@ class Bench:
     ) -> Outcome:
         """Consume what `publish` has put behind the entry id *after*; nothing may be left unread or pending."""
         self._create_group(place, after)
-        outcome = self._run(self._job(entrant, role, place, events))
+        outcome = self._work(self._job(entrant, role, place, events))
         self._check_settled(place)
         return outcome
 
@@ -146,7 +157,7 @@ class Bench:
         consumer = self._start(self._job(entrant, Role.CONSUME_PACED, place, events))
         try:
             self._until(lambda: self.server.blocked_clients > 0, "the consumer to wait for entries", consumer)
-            self._run(self._job(entrant, Role.PUBLISH_PACED, place, events))
+            self._work(self._job(entrant, Role.PUBLISH_PACED, place, events))
             outcome = _outcome(consumer)
         finally:
             consumer.kill()
@@ -165,10 +176,15 @@ class Bench:
             core=self.cores.publisher if role is Role.PUBLISH_PACED else self.cores.worker,
         )
 
-    def _start(self, job: Job) -> "subprocess.Popen[bytes]":
+    def _start(self, job: msgspec.Struct, module: str = _WORKER) -> "subprocess.Popen[bytes]":
         pipe = subprocess.PIPE
         worker = subprocess.Popen(
-            _WORKER, stdin=pipe, stdout=pipe, stderr=pipe, cwd=_ROOT, env=self._environment
+            [sys.executable, "-m", module],
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            cwd=_ROOT,
+            env=self._environment,
         )
         assert worker.stdin is not None
         worker.stdin.write(msgspec.json.encode(job))
@@ -176,13 +192,19 @@ class Bench:
         worker.stdin = None
         return worker
 
-    def _run(self, job: Job) -> Outcome:
-        worker = self._start(job)
+    def work(
+        self, module: str, job: msgspec.Struct, answer: type[A], *, timeout_s: float = _WORKER_TIMEOUT_S
+    ) -> A:
+        """Have a process of *module* do a job; what it answers."""
+        worker = self._start(job, module)
         try:
-            return _outcome(worker)
+            return _answer(worker, answer, timeout_s)
         finally:
             worker.kill()
             worker.wait()
+
+    def _work(self, job: Job) -> Outcome:
+        return self.work(_WORKER, job, Outcome)
 
     def _create_group(self, place: Place, after: str) -> None:
         try:
@@ -207,12 +229,16 @@ class Bench:
 
 
 def _outcome(worker: "subprocess.Popen[bytes]") -> Outcome:
+    return _answer(worker, Outcome, _WORKER_TIMEOUT_S)
+
+
+def _answer(worker: "subprocess.Popen[bytes]", kind: type[A], timeout_s: float) -> A:
     try:
-        answer, complaint = worker.communicate(timeout=_WORKER_TIMEOUT_S)
+        answer, complaint = worker.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        raise MeasurementError(f"not done after {_WORKER_TIMEOUT_S:.0f} s") from None
+        raise MeasurementError(f"not done after {timeout_s:.0f} s") from None
     lines = answer.splitlines()
     if worker.returncode or not lines:
         last = complaint.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
         raise MeasurementError(f"ended with status {worker.returncode}: {last[0]}")
-    return msgspec.json.decode(lines[-1], type=Outcome)
+    return msgspec.json.decode(lines[-1], type=kind)

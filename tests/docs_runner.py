@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +133,8 @@ class PageRun:
     """One page being run in *folder*. Leaving the context ends everything that the page has started."""
 
     folder: Path
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the page's programs find in their environment beside the usual."""
     _sessions: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
     _python: subprocess.Popen[str] | None = None
     _printed: str = ""
@@ -162,7 +164,7 @@ class PageRun:
             subprocess.run(
                 command,
                 cwd=folder,
-                env=environment(self.folder),
+                env={**environment(self.folder), **self.variables},
                 capture_output=True,
                 timeout=30,
                 check=False,
@@ -200,7 +202,7 @@ class PageRun:
                 self._python = subprocess.Popen(
                     [sys.executable, "-c", _WORKER],
                     cwd=self.folder,
-                    env=environment(self.folder),
+                    env={**environment(self.folder), **self.variables},
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -234,7 +236,7 @@ class PageRun:
             session = subprocess.Popen(
                 ["bash", "-c", f"trap 'pwd > \"{where}\"' EXIT\n{command}"],
                 cwd=self._cwd,
-                env=environment(self.folder),
+                env={**environment(self.folder), **self.variables},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,6 +1,7 @@
 """The documentation is true: its code runs and prints what it shows, its links lead somewhere, no page is lost."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -27,20 +28,26 @@ def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def run_page(name: str, text: str, folder: Path) -> None:
+POSTGRES_URL = "POSTGRES_URL"
+"""A page that names this variable has an empty PostgreSQL database behind it."""
+
+
+def run_page(name: str, text: str, folder: Path, variables: Mapping[str, str] | None = None) -> None:
     """Run all blocks of a page."""
     home = folder / "page"
     home.mkdir()
-    with PageRun(home) as page:
+    with PageRun(home, variables or {}) as page:
         for block in blocks(name, text):
             page.run(block)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES, ids=named)
-def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
+def test_a_page_does_what_it_says(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Every block of the page runs, in order, in a folder of its own, and prints what the page shows."""
-    run_page(named(page), page.read_text(encoding="utf-8"), tmp_path)
+    text = page.read_text(encoding="utf-8")
+    variables = {POSTGRES_URL: request.getfixturevalue("postgres_database")} if POSTGRES_URL in text else {}
+    run_page(named(page), text, tmp_path, variables)
 
 
 def links(path: Path) -> list[str]:

@@ -40,7 +40,12 @@ def test_the_table_names_the_layers_of_the_design() -> None:
     lower = VOCABULARY | {"streams", "store"}
     assert {part: ALLOWED[part] for part in VOCABULARY} == dict.fromkeys(VOCABULARY, VOCABULARY)
     assert ALLOWED["streams"] == ALLOWED["store"] == VOCABULARY
-    assert {part: ALLOWED[part] for part in engines} == dict.fromkeys(engines, lower)
+    alone = engines - {"projections", "relays"}
+    assert {part: ALLOWED[part] for part in alone} == dict.fromkeys(alone, lower)
+    # Handlers of projections are called as listeners are.
+    assert ALLOWED["projections"] == lower | {"listeners"}
+    # A relay runs as a projection does, and reads what was archived.
+    assert ALLOWED["relays"] == lower | {"archive", "projections"}
     assert {part: ALLOWED[part] for part in edges} == dict.fromkeys(edges, lower | engines)
     assert ALLOWED["operations"] == lower | engines | edges | {"app", "config"}
     assert ALLOWED["cli"] == ALLOWED["dashboard"] == VOCABULARY | {"operations", "demo", "app", "config"}

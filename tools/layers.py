@@ -18,7 +18,18 @@ ROOT_PART: Final = "__init__"
 """The package's own ``__init__.py``, which re-exports for users; nobody inside imports from it."""
 
 VOCABULARY: Final = frozenset(
-    {"errors", "clock", "position", "message", "event", "codec", "retry", "lifecycle", "telemetry"}
+    {
+        "errors",
+        "clock",
+        "position",
+        "message",
+        "event",
+        "codec",
+        "envelope",
+        "retry",
+        "lifecycle",
+        "telemetry",
+    }
 )
 """Values and rules, without I/O."""
 
@@ -28,14 +39,19 @@ _WIRING: Final = frozenset({"app", "config"})
 _WIRING_UP: Final = _WIRING | {
     "_archiving",
     "_building",
+    "_declaring",
     "_emitting",
     "_histories",
     "_housekeeping",
     "_locking",
     "_remembering",
+    "_projecting",
     "_registering",
     "_registry",
+    "_relaying",
     "_scheduling",
+    "_storing",
+    "_supervising",
     "_wiring",
     "sync",
 }
@@ -51,12 +67,14 @@ ALLOWED: Final[Mapping[str, frozenset[str]]] = {
     "streams": VOCABULARY,
     "store": VOCABULARY,
     **dict.fromkeys(_ENGINES, _BROKERS_UP),
+    "projections": _BROKERS_UP | {"listeners"},  # whose way of calling handlers it shares
+    "relays": _BROKERS_UP | {"archive", "projections"},
     **dict.fromkeys(_EDGES, _ENGINES_UP),
     **dict.fromkeys(_WIRING_UP, _EDGES_UP | _WIRING_UP),
     "operations": _EDGES_UP | _WIRING,
     **dict.fromkeys(_FACES, VOCABULARY | {"operations", "demo"} | _WIRING),
     "demo": VOCABULARY
-    | {ROOT_PART, "streams", "operations"}
+    | {ROOT_PART, "streams", "projections", "operations"}
     | _WIRING,  # a user's program that ships with us
     "testing": _EDGES_UP | _WIRING_UP | {"operations", ROOT_PART},
     ROOT_PART: _EDGES_UP | _WIRING_UP,
@@ -69,7 +87,10 @@ FOREIGN: Final[Mapping[str, frozenset[str]]] = {
     "rich": frozenset({"cli", "demo"}),
     "redis": frozenset({"streams", "testing"}) | _WIRING_UP,
     "hiredis": frozenset({"streams"}),
-    "sqlalchemy": frozenset({"archive", "store"}),
+    "sqlalchemy": frozenset({"archive", "models", "store"}),
+    "aiosqlite": frozenset({"store"}),
+    "asyncpg": frozenset({"store"}),
+    "django": frozenset({"models", "store"}),
     "fsspec": frozenset({"archive"}),
 }
 """Packages of others that only some parts may import."""

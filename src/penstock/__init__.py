@@ -4,12 +4,13 @@ Everything an application needs comes from here; `penstock.streams` is the level
 and repairs, `penstock.testing` helps to test.
 """
 
+from penstock._declaring import Router
 from penstock.app import App
 from penstock.clock import Clock
 from penstock.codec import BYTES, JSON, MESSAGEPACK, TEXT, Codec
 from penstock.errors import PenstockError
 from penstock.event import Event, event, upcaster
-from penstock.listeners import Call, Delivery, Group, GroupSettings, Listener, Router, on
+from penstock.listeners import Call, Delivery, Group, GroupSettings, Listener, on
 from penstock.listeners.history import History
 from penstock.message import Message
 from penstock.position import BEGINNING, NEW, EntryId

@@ -22,6 +22,7 @@ from penstock.listeners._ordered._checks import check_mode
 from penstock.listeners._ordered._worker import OrderedWorker
 from penstock.listeners._router import StreamRouter
 from penstock.listeners._worker import GroupWorker
+from penstock.listeners._works import WorkerOptions
 from penstock.listeners.consuming import GroupConsumer
 from penstock.listeners.groups import Group, Listener
 from penstock.listeners.patterns import FindStreams, is_pattern, matching
@@ -65,6 +66,7 @@ def load_configured(app: "App", settings: Settings) -> None:
     """
     for name in settings.groups:
         app.registry.group(name).configure(**settings.group_settings(name))
+    app.load_projections(settings)
     for event, listeners in settings.listeners.items():
         for declared in listeners:
             group = app.registry.group(declared.group or app.name)
@@ -260,7 +262,7 @@ def _worker(
     lanes_of: LanesOf,
 ) -> Worker:
     broker = brokers.pools[pool]
-    shared: dict[str, Any] = {
+    shared: WorkerOptions = {
         "dependencies": app.dependencies,
         "streams": streams,
         "find_streams": find_streams,
@@ -304,7 +306,7 @@ def _is_selected(group: Group, selection: Selection) -> bool:
 def _streams(group: Group, selection: Selection) -> tuple[str, ...]:
     """The streams that are known by name."""
     if not selection.events:
-        return tuple(each for each in group.streams if not is_pattern(each))
+        return group.named_streams
     wanted: set[str] = set()
     for listener in group.listeners:
         found: set[str] = set()

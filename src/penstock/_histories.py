@@ -9,15 +9,15 @@ from penstock.archive import Archive, ArchivedMessage
 from penstock.config import Settings
 from penstock.errors import NoArchiveError
 from penstock.event import EventType, event_type, is_event
-from penstock.listeners.groups import Registry
 from penstock.listeners.history import Find, History, HistorySource, identifier_of, names_of
+from penstock.listeners.registry import Registry
 from penstock.message import Message
 from penstock.position import EntryId
 from penstock.streams.abc import Index
 from penstock.streams.layouts import Layouts
 from penstock.streams.topics import split_shard, with_shard
 
-__all__ = ["TellsHistories"]
+__all__ = ["TellsHistories", "declared_events"]
 
 
 class TellsHistories(ABC):
@@ -83,12 +83,12 @@ class TellsHistories(ABC):
             declared.history
             for name in (message.stream, split_shard(message.stream)[0])
             if (declared := settings.get(name)) is not None
-        ) or any(each.history for each in _declared(self.registry) if each.name == message.name)
+        ) or any(each.history for each in declared_events(self.registry) if each.name == message.name)
         return Index(message.name, key, message.first_id, if_known=not wanted)
 
     def _stream_of(self, name: str, said: str) -> str:
         """The stream of a bare name: that of the class of this name, where a listener has one."""
-        known = {declared.name: declared.stream for declared in _declared(self.registry)}
+        known = {declared.name: declared.stream for declared in declared_events(self.registry)}
         return known.get(name, said) if name == said else said
 
     async def _finding(self) -> Find | None:
@@ -106,7 +106,8 @@ class TellsHistories(ABC):
         return find
 
 
-def _declared(registry: Registry) -> Iterator[EventType]:
+def declared_events(registry: Registry) -> Iterator[EventType]:
+    """What the event classes that listeners name declare."""
     for group in registry:
         for listener in group.listeners:
             yield from (event_type(each) for each in listener.events if is_event(each))

@@ -1,12 +1,10 @@
 """Telling the servers which groups will read which streams, so that nothing is removed before they come."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from penstock._wiring import Brokers
 from penstock.errors import BrokerFullError, BrokerRefusedError, UnregisteredStreamError
-from penstock.listeners.patterns import is_pattern
 from penstock.streams.partitions import lane_names
 from penstock.telemetry import LOGGER
 
@@ -19,21 +17,9 @@ __all__ = ["declared_groups", "register_groups"]
 def declared_groups(app: "App") -> dict[str, set[str]]:
     """The groups of each stream, as settings and code declare them."""
     found: dict[str, set[str]] = {}
-    for stream, group in _declared(app):
+    for stream, group in (*app.settings.stream_groups(), *app.registry.stream_groups()):
         found.setdefault(stream, set()).add(group)
     return found
-
-
-def _declared(app: "App") -> Iterator[tuple[str, str]]:
-    settings = app.settings
-    for stream, declared in settings.stream_settings.items():
-        yield from ((stream, group) for group in declared.groups or ())
-    for group in settings.groups:
-        streams = settings.group_settings(group).get("streams", ())
-        yield from ((stream, group) for stream in streams if not is_pattern(stream))
-    for each in app.registry:
-        if not each.broadcast:
-            yield from ((stream, each.name) for stream in each.streams if not is_pattern(stream))
 
 
 async def register_groups(app: "App", brokers: Brokers) -> None:

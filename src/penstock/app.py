@@ -13,24 +13,29 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from penstock._archiving import HasArchive
-from penstock._building import Selection, build_workers, group_consumer, load_configured
+from penstock._building import Selection, group_consumer, load_configured
 from penstock._emitting import Emits
 from penstock._histories import TellsHistories
-from penstock._housekeeping import Housekeeper, beside_work, keeping_of
+from penstock._housekeeping import Housekeeper, keeping_of
 from penstock._locking import GivesLocks
+from penstock._projecting import DeclaresProjections
 from penstock._registering import register_groups
 from penstock._registry import DeclaresStreams
+from penstock._relaying import DeclaresRelays
 from penstock._remembering import GivesValues
-from penstock._scheduling import DeclaresRecurring, mover_of, runner_of, together
+from penstock._scheduling import DeclaresRecurring, mover_of, together
+from penstock._storing import HasStores, url_of
+from penstock._supervising import RunsParts, build_runner
 from penstock._wiring import Brokers, Link, Links
 from penstock.clock import Clock, SystemClock, parse_duration
 from penstock.config import Settings, load_settings
 from penstock.errors import ConfigurationError
 from penstock.listeners.calls import Dependencies, Factory
 from penstock.listeners.consuming import GroupConsumer
-from penstock.listeners.groups import Router
+from penstock.listeners.inbox import Inboxes
 from penstock.listeners.runner import Runner, keep_alive
 from penstock.position import NEW, Start, parse_start
+from penstock.store._rules import ProtectedAfter
 from penstock.streams.abc import StreamBroker
 from penstock.streams.following import FollowingReader
 from penstock.streams.publisher import Publisher
@@ -47,7 +52,17 @@ T = TypeVar("T")
 
 
 class App(
-    Router, HasArchive, DeclaresStreams, Emits, DeclaresRecurring, TellsHistories, GivesLocks, GivesValues
+    HasArchive,
+    HasStores,
+    DeclaresStreams,
+    DeclaresRelays,
+    DeclaresProjections,
+    RunsParts,
+    Emits,
+    DeclaresRecurring,
+    TellsHistories,
+    GivesLocks,
+    GivesValues,
 ):
     """One service: its groups and listeners, its settings, its way to the streams.
 
@@ -55,6 +70,8 @@ class App(
         name: What its events name as their source, and its default consumer group.
         streams: A server's URL (``redis://``, ``rediss://``, ``unix://``, ``memory://``), or a ``redis.asyncio`` client
             of yours. Left out: what the settings say, else a server of its own in the data folder.
+        store: The URL of the local event store (``sqlite:///shop.db``, ``postgresql://...``), or a SQLAlchemy engine
+            for its database. Left out: what the settings say, else a file in the data folder.
         config: The settings file; left out, ``penstock.toml`` (or ``[tool.penstock]``) is looked for from here upwards.
         observer: Told what happens; see `Observer`.
         clock: Whom everything asks for time (tests).
@@ -67,6 +84,7 @@ class App(
         name: str,
         *,
         streams: object = None,
+        store: object = None,
         config: str | Path | None = None,
         observer: Observer | None = None,
         clock: Clock | None = None,
@@ -79,6 +97,7 @@ class App(
         self.clock = clock or SystemClock()
         self.dependencies = Dependencies()
         self.dependencies.provide_value(App, self)
+        self.dependencies.provide_value(Inboxes, self._inboxes())
         self._code = dict(settings)
         if config is not None:
             self._code["config"] = str(config)
@@ -88,10 +107,11 @@ class App(
             self._code["streams"] = streams
         elif streams is not None:
             self._client = streams
+        if store is not None:
+            self._code["store"] = url_of(store)
         self._broker = broker
         self._settings: Settings | None = None
         self._own_layouts = {}
-        self._recurring = {}
         self._links = Links()
         self._memory: dict[str, Any] = {}
 
@@ -135,10 +155,6 @@ class App(
 
     # -- declaring ----------------------------------------------------------------------------------------------
 
-    def include(self, router: Router) -> None:
-        """Take over the groups, listeners and middleware of a router."""
-        self.registry.include(router)
-
     def provide(
         self, type_: type, factory: Factory | None = None, *, shared: bool = False
     ) -> Callable[[Factory], Factory]:
@@ -175,6 +191,8 @@ class App(
     async def close(self) -> None:
         """Disconnect this event loop; after the last one, clean up what is shared. Idempotent; may be opened again."""
         self._forget_dead_loops()
+        self.dependencies.value_of(Inboxes).close()
+        await self._close_stores()
         link = self._links.take()
         if not self._links:
             await self.dependencies.close()
@@ -198,21 +216,27 @@ class App(
             yield
 
     @contextlib.asynccontextmanager
-    async def using(self, *, broker: StreamBroker, clock: Clock | None = None) -> AsyncIterator[None]:
-        """Within the block the app works on *broker*, by *clock* (tests); everything is put back afterwards."""
+    async def using(
+        self, *, broker: StreamBroker, clock: Clock | None = None, stores: Callable[[str], str] | None = None
+    ) -> AsyncIterator[None]:
+        """Within the block it works on *broker*, by *clock*, with its stores where *stores* says by name (tests)."""
         await self.close()
         former = self._broker, self._client, self.clock
         self._broker, self._client, self.clock = broker, None, clock or self.clock
-        try:
-            yield
-        finally:
-            await self.close()
-            self._broker, self._client, self.clock = former
+        async with self._using_stores(stores):
+            try:
+                yield
+            finally:
+                await self.close()
+                self._broker, self._client, self.clock = former
 
     async def _prepared(self) -> Brokers:
         link = self._link()
         await link.brokers.prepare()
         return link.brokers
+
+    def _protected_after(self, store: str) -> ProtectedAfter:
+        return self._needed_after(store)
 
     def _link(self) -> Link:
         link = self._links.here()
@@ -310,11 +334,8 @@ class App(
     # -- running ------------------------------------------------------------------------------------------------
 
     async def runner(self, selection: "Selection | None" = None) -> Runner:
-        """The workers of this app (or of the selected part), ready to run. Raises `ConfigurationError`."""
-        brokers = await self._prepared()
-        chosen = selection or Selection()
-        workers = build_workers(self, brokers, chosen)
-        return runner_of(self, brokers, chosen, workers, beside_work(self, brokers, chosen))
+        """The workers, projections and relays (or the selected part), ready to run. Raises `ConfigurationError`."""
+        return await build_runner(self, selection or Selection())
 
     async def run(
         self,
@@ -324,9 +345,10 @@ class App(
         idle_exit: timedelta | str | None = None,
         attempts: int | None = 0,
     ) -> None:
-        """Work all groups and broadcast listeners until cancelled, or until idle if asked to.
+        """Work all groups, broadcast listeners, projections and relays until cancelled, or until idle if asked to.
 
-        *only* names groups (``"billing"`` or ``"group:billing"``). *attempts*: how often to start again after an error
+        *only* names groups (``"billing"`` or ``"group:billing"``), projections and relays (``"projection:totals"``, or
+        ``"projection"`` for all of them). *attempts*: how often to start again after an error
         that is no handler's; ``None`` for ever. Cancelling (Ctrl-C) cancels the handlers and gives back what they had;
         `Runner.stop` drains.
 

@@ -4,11 +4,11 @@ import asyncio
 import re
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from penstock.errors import MalformedDurationError
 
-__all__ = ["Clock", "SystemClock", "format_duration", "parse_duration"]
+__all__ = ["Clock", "SystemClock", "format_duration", "parse_duration", "wait_set"]
 
 
 class Clock(Protocol):
@@ -45,6 +45,18 @@ class SystemClock:
     def now(self) -> datetime:
         """The present time in UTC."""
         return datetime.now(UTC)
+
+
+async def wait_set(event: asyncio.Event, clock: Clock, *, at_most: timedelta | None) -> None:
+    """Wait until *event* is set, or *at_most* has passed by the clock; ``None``: however long it takes."""
+    waits: set[asyncio.Future[Any]] = {asyncio.ensure_future(event.wait())}
+    if at_most is not None:
+        waits.add(asyncio.ensure_future(clock.sleep(at_most)))
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waits:
+            each.cancel()
 
 
 _UNITS = {

@@ -5,13 +5,14 @@ handed back. Legal moves are data.
 """
 
 import asyncio
+from collections.abc import Sequence
 from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
 from penstock.errors import IllegalTransitionError
 
-__all__ = ["LEGAL_MOVES", "Lifecycle", "State"]
+__all__ = ["LEGAL_MOVES", "Lifecycle", "State", "side_by_side"]
 
 
 class State(Enum):
@@ -85,3 +86,16 @@ class Lifecycle:
     async def wait_stopped(self) -> None:
         """Wait until it has stopped, well or badly."""
         await self._stopped.wait()
+
+
+async def side_by_side(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for all of *tasks*, which have ended when this does: what fails, and a cancellation, cancels the others.
+
+    Raises what the first that failed has raised.
+    """
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -14,7 +14,7 @@ import msgspec
 
 from penstock.codec import codec_for
 from penstock.errors import DecodeError, MalformedEntryIdError
-from penstock.event import event_type, is_event
+from penstock.event._declaring import declaration
 from penstock.position import EntryId
 
 __all__ = ["MISSING", "Message", "Meta", "new_event_id", "new_event_ids"]
@@ -207,10 +207,9 @@ class Message:
         Raises:
             CodecError: The body does not fit.
         """
-        if is_event(type_):
-            decoded: T = event_type(type_).decode(
-                self.data, version=self.meta.version, content_type=self.meta.content_type
-            )
+        if (declared := declaration(type_)) is not None:
+            meta = self.meta
+            decoded: T = declared.decode(self.data, version=meta.version, content_type=meta.content_type)
             return decoded
         if self.data is None:
             raise DecodeError(

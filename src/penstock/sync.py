@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
 from penstock._locking import SyncLock
 from penstock._remembering import SyncValues
+from penstock._storing import SyncEventStore
 from penstock.clock import parse_duration
 from penstock.errors import UsageError
 from penstock.listeners.history import History, Until
@@ -204,6 +205,18 @@ class SyncApp:
     def values(self, name: str, *, shard: str | None = None, pool: str = "default") -> SyncValues:
         """Small values that all processes of the namespace share; see `App.values`."""
         return SyncValues(self._thread.run, self._app.values(name, shard=shard, pool=pool))
+
+    def store(self, name: str = "local") -> SyncEventStore:
+        """An event store; see `App.store`."""
+        return SyncEventStore(self._thread.run, self._app.store(name))
+
+    def catch_up(self, *names: str) -> None:
+        """Run projections until everything that is stored now is handled; see `App.catch_up`."""
+        self._thread.run(self._app.catch_up(*names))
+
+    def projection_state(self, name: str) -> Any:
+        """What a state projection has folded so far; see `penstock.projections.Projection.state`."""
+        return self._thread.run(self._app.projection_state(name))
 
     def run(self, **options: Any) -> None:
         """Work the app's groups in the loop thread until it ends by itself; see `App.run`."""

@@ -8,12 +8,17 @@ import functools
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
-__all__ = ["LOGGER", "Observer", "guarded"]
+from penstock.errors import StoreRefusedError, StoreUnavailableError
+
+__all__ = ["LOGGER", "ErrorType", "Observer", "error_type", "failure_facts", "guarded"]
 
 LOGGER: Final = logging.getLogger("penstock")
 """The one logger (children carry the part's name); penstock never configures logging."""
+
+ErrorType: TypeAlias = Literal["database_error", "general_error"]
+"""Where to look first when something failed."""
 
 
 class Observer:
@@ -73,3 +78,50 @@ _HOOKS: Final = tuple(name for name in vars(Observer) if not name.startswith("_"
 def guarded(observer: Observer | None) -> Observer | None:
     """An observer that tells *observer* everything and never raises; ``None`` for none."""
     return observer if observer is None or isinstance(observer, _Guarded) else _Guarded(observer)
+
+
+_DATABASE_ERRORS: Final = frozenset({"DatabaseError", "InterfaceError", "DBAPIError", "SQLAlchemyError"})
+"""The names of the base classes that PEP 249 gives to the errors of a driver, and SQLAlchemy's."""
+
+
+# -- the form of a failure ------------------------------------------------------------------------------------------
+
+
+def failure_facts(
+    operation: str,
+    *,
+    stream: str,
+    event_name: str,
+    error: BaseException | None,
+    error_class: str | None = None,
+) -> dict[str, str]:
+    """What every log record of a failure carries, for ``extra=``; whoever logs adds what is its own.
+
+    *operation* is what was being done (``handle``, ``project``, ``relay``), `error_class` the full name of the error's
+    class unless given, `error_type` is ``database_error`` or ``general_error``: whether to look at a database first.
+    """
+    return {
+        "operation": operation,
+        "stream": stream,
+        "event_name": event_name,
+        "error_class": error_class if error_class is not None else _class_name(error),
+        "error_type": error_type(error),
+    }
+
+
+def _class_name(error: BaseException | None) -> str:
+    if error is None:
+        return ""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def error_type(error: BaseException | None) -> ErrorType:
+    """Whether a database is at fault, or what the error was raised from is a database's."""
+    while error is not None:
+        if isinstance(error, StoreUnavailableError | StoreRefusedError) or any(
+            base.__name__ in _DATABASE_ERRORS for base in type(error).__mro__
+        ):
+            return "database_error"
+        error = error.__cause__
+    return "general_error"

@@ -85,6 +85,21 @@ async def test_a_stream_that_comes_to_match_is_read_from_its_first_entry(app: Ap
     assert (await broker.pending_summary("order.paid", "audit")).count == 0
 
 
+@pytest.mark.covers("GC-3")
+@pytest.mark.parametrize("mode", ["parallel", "exclusive"])
+async def test_a_group_is_expected_on_every_stream_that_it_has_found(app: App, mode: str) -> None:
+    """No app can register what only a pattern finds, so the worker does, at its start and later."""
+    seen = hearing(app, mode=mode)
+    await app.emit(1, name="order.placed")
+    async with running(app):
+        await until(lambda: len(seen) == 1)
+        await app.emit(2, name="order.paid")
+        await until(lambda: len(seen) == 2)
+    for stream in ("order.placed", "order.paid"):
+        broker = await app.broker_for(stream)
+        assert set(await broker.removal.registered_groups(stream)) == {"audit"}
+
+
 @pytest.mark.covers("LISTEN-16")
 async def test_a_pattern_alone_waits_for_its_first_stream(app: App) -> None:
     """A worker without any stream yet neither fails nor spins; it stops when told."""

@@ -103,9 +103,9 @@ async def test_a_failure_is_one_structured_log_record(
         "shop",
         "bell.rang",
     )
-    assert (first["error_kind"], second["error_kind"], second["error_class"]) == (
-        "database",
-        "general",
+    assert (first["error_type"], second["error_type"], second["error_class"]) == (
+        "database_error",
+        "general_error",
         "ValueError",
     )
 

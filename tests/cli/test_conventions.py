@@ -2,276 +2,20 @@
 
 import json
 import uuid
-from dataclasses import dataclass, field
 
 import pytest
 
 from penstock.cli import main
+from tests.cli.command_lines import CASES, Case
 from tests.cli.conftest import Project, fail, order, place
 
-ORDERS = f"{order('1')}\n{order('2')}\n"
+STORES = """
+[stores.other]
+url = "sqlite:///other.db"
 
-
-@dataclass(frozen=True)
-class Case:
-    """A command line, what was there before it, and how it ends."""
-
-    words: str
-    code: int
-    given: str = "orders"
-    """``orders``: two are in the stream; ``failed``: both failed; ``nothing``; ``no app``; ``archive``: two more are in
-    an archive."""
-    stdin: str = ""
-    keys: tuple[str, ...] = field(default=())
-    """What the JSON document has, besides what every document has."""
-
-
-CASES = [
-    # looking
-    Case("streams list", 0, keys=("items",)),
-    Case("streams list", 0, "nothing", keys=("items",)),
-    Case("streams list --pool nowhere", 2),
-    Case("streams show order.placed", 0, keys=("stream", "groups", "cursors")),
-    Case("streams show oder.placed", 1),
-    Case("streams show", 2),
-    Case("streams tail order.placed --no-follow", 0, keys=("entry_id", "payload")),
-    Case("streams tail order.placed --from nowhere", 2),
-    Case("streams tail order.placed --from beginning --last 3", 2),
-    Case("groups list", 0, keys=("items",)),
-    Case("groups list --stream order.placed", 0, keys=("items",)),
-    Case("groups list --stream oder.placed", 1),
-    Case("groups show order.placed billing", 0, "failed", keys=("group", "consumers", "oldest_pending")),
-    Case("groups show order.placed biling", 1, "failed"),
-    Case("groups show order.placed", 2),
-    Case("listeners list", 0, keys=("items",)),
-    Case("listeners list --compact", 0, keys=("items",)),
-    Case("listeners list", 1, "no app"),
-    Case("status", 0, keys=("servers", "streams", "groups", "workers", "failed", "retrying")),
-    Case("status", 0, "no app", keys=("servers",)),
-    Case("config show", 0, keys=("items", "file")),
-    Case("config check", 0, keys=("valid",)),
-    Case("--config missing.toml config check", 1),
-    Case("--app no.such:app config show", 1),
-    # emitting
-    Case('emit order.placed {"order_id":"9"}', 0, keys=("id", "stream", "entry_id")),
-    Case("emit order.placed {}", 2),
-    Case("emit order.placed {", 2),
-    Case("emit order.placed - --id 1-1", 2),
-    Case("emit order.placed null --skip-bad", 2),
-    Case('emit order.placed {"order_id":"9"} --id 1-1', 1),
-    Case('emit order.placed {"order_id":"9"} --id never', 2),
-    Case('emit order.placed {"order_id":"9"} --header nothing', 2),
-    Case("emit order.placed -", 0, stdin=ORDERS, keys=("written", "bad", "unknown", "problems")),
-    Case("emit order.placed -", 3, stdin=f"{ORDERS}oh no\n", keys=("written", "stopped")),
-    Case("emit order.placed - --skip-bad", 3, stdin=f"oh no\n{ORDERS}", keys=("written", "bad")),
-    Case("emit order.placed -", 2, stdin="oh no\n", keys=("written", "bad")),
-    # working
-    Case("run --until-idle", 0, keys=("event",)),
-    Case("run --until-idle --only billing", 0, keys=("event",)),
-    Case("run --until-idle --only group:billing", 0, keys=("event",)),
-    Case("run --until-idle --only group:biling", 1),
-    Case("run --only projection:totals", 2),
-    Case("run --until-idle --idle-exit 1s", 2),
-    Case("run --reload --until-idle", 2),
-    Case("run --idle-exit 5", 2),
-    Case("run --processes 0", 2),
-    Case("archive restore --all --receiver charge --yes", 2, "archive"),
-    Case("groups claim nobody --from 2 --to 1 --yes", 1),
-    Case("groups claim billing --from 2 --to consumer-2", 2),
-    Case("groups claim mail --from 2 --to 1", 1),
-    Case("groups claim mail --from 2 --to 1 --dry-run", 0, "failed", keys=("total", "dry_run")),
-    Case("groups claim mail --from 2 --to 1 --yes", 0, "failed", keys=("total", "dry_run")),
-    Case("run --processes 3-2", 2),
-    Case("run --processes many", 2),
-    Case("run --processes 1-2 --until-idle", 2),
-    Case("run --processes 1-2 --reload", 2),
-    Case("run no.such", 1),
-    Case("run app.py", 2),
-    Case("run", 1, "no app"),
-    Case("listen order.placed --once --from beginning", 0, keys=("outcome", "listener")),
-    Case("listen order.placed --group billing --once", 0, keys=("outcome",)),
-    Case("listen --all --group billing --once", 0, keys=("outcome",)),
-    Case("listen order.placed --once --from beginning", 0, "no app", keys=("payload",)),
-    Case("listen", 2),
-    Case("listen order.placed --all", 2),
-    Case("listen order.placed --reclaim 5s", 2),
-    Case("listen order.placed --consumer ann", 2),
-    Case("listen order.placed --max-attempts 3", 2),
-    Case("listen order.placed --keep-alive --max-attempts 0", 2),
-    Case("listen order.placed --once --idle-exit 1s --from beginning", 2),
-    Case("listen order.placed --once", 2),
-    Case("listen order.placed --group billing --from beginning --once", 2, "failed"),
-    Case("listen nothing.known --once --from beginning", 1),
-    Case("listen order.placed --group biling --once", 1),
-    Case("listen --all --once --from beginning", 1, "nothing, no app"),
-    Case("listen order.placed --purge --once --from beginning", 2),
-    Case("listen order.placed --group billing --purge --once", 0, keys=("outcome",)),
-    # removing
-    Case("housekeeping now", 2),
-    Case("streams purge", 0, keys=("items", "removed", "dry_run")),
-    Case("streams purge", 0, "nothing", keys=("items", "removed")),
-    Case("streams purge --dry-run", 0, keys=("items", "removed", "dry_run")),
-    Case("streams purge order.placed --force", 1),
-    Case("streams purge --streams order.placed --force --yes", 0, keys=("items", "removed")),
-    Case("streams purge oder.placed --yes", 1),
-    Case("streams purge --older-than 5", 2),
-    Case("streams trim order.placed --keep 1 --force --yes", 0, keys=("items", "removed")),
-    Case("streams trim order.placed --keep 1 --force", 1),
-    Case("streams trim order.placed --below 1-1", 0, keys=("items", "removed")),
-    Case("streams trim order.placed --keep 1 --dry-run", 0, keys=("items", "removed", "dry_run")),
-    Case("streams trim order.placed", 2),
-    Case("streams trim order.placed --keep 1 --below 1-1", 2),
-    Case("streams trim order.placed --keep -1", 2),
-    Case("streams trim order.placed --below here", 2),
-    Case("streams trim oder.placed --keep 1", 1),
-    Case("streams delete order.placed", 1),
-    Case("streams delete order.placed --yes", 0, keys=("deleted", "dry_run")),
-    Case("streams delete order.placed --dry-run", 0, keys=("deleted", "dry_run")),
-    Case("streams delete oder.placed --yes", 1),
-    Case("groups reset billing --stream order.placed --to beginning", 1, "failed"),
-    Case("groups reset billing --stream order.placed --to beginning --yes", 0, "failed", keys=("group",)),
-    Case("groups reset billing --stream order.placed --to new --dry-run", 0, "failed", keys=("group",)),
-    Case("groups reset biling --stream order.placed --to new --yes", 1, "failed"),
-    Case("groups reset billing --stream order.placed --to nowhere --yes", 2, "failed"),
-    Case("groups reset billing --stream order.placed --yes", 2, "failed"),
-    Case("groups delete billing --stream order.placed", 1, "failed"),
-    Case("groups delete billing --stream order.placed --yes", 0, "failed", keys=("pending",)),
-    Case("groups delete billing --stream order.placed --dry-run", 0, "failed", keys=("pending",)),
-    Case("groups delete mail --stream order.placed --yes", 0, keys=("pending",)),
-    Case("groups delete biling --stream order.placed --yes", 1, "failed"),
-    # partitions
-    Case("streams repartition order.placed 4", 1, "nothing"),
-    Case("streams repartition order.placed 4 --yes", 1, "nothing"),
-    Case("streams repartition order.placed 4 --dry-run", 0, keys=("partitions", "wanted", "undrained")),
-    Case("streams repartition order.placed 4 --yes", 1),
-    Case("streams repartition oder.placed 4 --yes", 1),
-    Case("streams repartition order.placed 0 --yes", 2),
-    Case("streams repartition order.placed", 2),
-    Case("streams repartition order.placed 4 --abort", 2),
-    Case("streams repartition order.placed --abort --yes", 1),
-    Case("streams repartition order.placed 4 --timeout 5", 2),
-    # one entity, and what will be
-    Case("history show order.placed 1", 0, keys=("events", "identifier", "state")),
-    Case("history show order.placed,order.paid 1 --events", 0, keys=("items",)),
-    Case("history show order.placed nobody", 0, "nothing", keys=("state",)),
-    Case("history show order.placed 1 --until 2026-01-01T00:00:00Z --fold", 0, keys=("state",)),
-    Case("history show order.placed", 2),
-    Case("history show , 1", 2),
-    Case("history show order.placed 1 --events --fold", 2),
-    Case("history show order.placed 1 --until 2026-01-01", 2),
-    Case("scheduled list", 0, keys=("items", "recurring")),
-    Case("scheduled list --stream order.placed --limit 1", 0, "nothing", keys=("items", "recurring")),
-    Case("scheduled list --limit 0", 2),
-    Case("scheduled cancel nothing --yes", 1),
-    Case("scheduled cancel", 2),
-    # failed messages
-    Case("failed list", 0, "failed", keys=("items",)),
-    Case("failed list", 0, keys=("items",)),
-    Case("failed list --compact --limit 1", 0, "failed", keys=("items",)),
-    Case("failed list --state failed --receiver charge", 0, "failed", keys=("items",)),
-    Case("failed list --state dead", 2),
-    Case("failed list --id what", 2),
-    Case("failed list --since yesterday", 2),
-    Case("failed list --after nonsense", 2),
-    Case("failed list --stream oder.placed", 1, "failed"),
-    Case("failed show 1-1", 1, "failed"),
-    Case("failed show what", 2, "failed"),
-    Case("failed retry", 2, "failed"),
-    Case("failed retry --all --group billing", 2, "failed"),
-    Case("failed retry --all", 0, "failed", keys=("succeeded", "failed", "kept", "busy", "items")),
-    Case("failed retry --all", 0, keys=("total",)),
-    Case("failed retry --all --dry-run", 0, "failed", keys=("items", "total", "runnable", "dry_run")),
-    Case("failed retry --all --yes", 0, "failed", keys=("succeeded",)),
-    Case("failed retry --all --purge", 0, "failed", keys=("succeeded",)),
-    Case("failed retry --group billing --receiver charge", 0, "failed", keys=("succeeded",)),
-    Case("failed retry --receiver nobody", 1, "failed", keys=("total",)),
-    Case("failed retry --all", 3, "broken", keys=("failed", "items")),
-    Case("failed list --state parked", 0, "failed", keys=("items",)),
-    Case("failed parked", 0, "failed", keys=("items",)),
-    Case("failed parked --stream oder.placed", 1, "failed"),
-    Case("failed unpark", 2, "failed"),
-    Case("failed unpark --all --key 1", 2, "failed"),
-    Case("failed unpark --all", 0, "failed", keys=("items", "events", "dry_run")),
-    Case("failed unpark --key 1 --dry-run", 1, "failed", keys=("items",)),
-    Case("failed list --by-error", 0, "failed", keys=("items", "beyond")),
-    Case("failed list --by-error", 0, keys=("items",)),
-    Case("failed list --by-error --compact", 2, "failed"),
-    Case("failed retry --all --stop-on-failure --why mended", 0, "failed", keys=("succeeded", "left")),
-    Case("failed retry --all --stop-on-failure", 3, "broken", keys=("failed", "left")),
-    Case("failed edit 1-1 --why w --set a=1", 1, "failed"),
-    Case("failed edit 1-1 --why w", 2, "failed"),
-    Case("failed edit 1-1 --set a=1", 2, "failed"),
-    Case("failed edit what --why w --set a=1", 2, "failed"),
-    Case("failed edit 1-1 --why w --set a=b", 2, "failed"),
-    Case("failed edit 1-1 --why w --set a", 2, "failed"),
-    Case("failed edit 1-1 --why w --body missing.json", 1, "failed"),
-    Case("failed edit 1-1 --why w --set a=1 --stream oder.placed", 1, "failed"),
-    Case("failed edit {id} --why w --set total_cents=5", 1, "failed"),
-    Case(
-        "failed edit {id} --why w --set total_cents=5 --yes", 0, "failed", keys=("outcome", "before", "after")
-    ),
-    Case("failed edit {id} --why w --set total_cents=5 --dry-run", 0, "failed", keys=("outcome", "dry_run")),
-    Case("failed edit {id} --why w --body - --yes --retry", 0, "failed", order("7"), keys=("retried",)),
-    Case("failed edit {id} --why w --body - --yes --retry", 3, "broken", order("7"), keys=("retried",)),
-    Case("failed edit {id} --why w --body - --yes", 2, "failed", "{}"),
-    Case("failed edit {id} --why w --set order_id.x=1 --yes", 2, "failed"),
-    Case("failed log", 0, keys=("items",)),
-    Case("failed log --stream order.placed --limit 1", 0, "failed", keys=("items",)),
-    Case("failed log --stream oder.placed", 1, "failed"),
-    Case("failed log --limit 0", 2),
-    Case("failed flush", 1, "failed"),
-    Case("failed flush --dry-run", 0, "failed", keys=("items", "total", "dry_run")),
-    Case("failed flush --yes", 0, "failed", keys=("flushed",)),
-    Case("failed flush --yes --dry-run", 0, "failed", keys=("items", "dry_run")),
-    Case("failed flush", 0, keys=("total",)),
-    # the archive
-    Case("archive run --all", 0, "archive", keys=("items", "archived", "failed", "dry_run")),
-    Case("archive run --streams order.placed --older-than 5s", 0, "archive", keys=("items",)),
-    Case("archive run --streams nowhere", 0, "archive", keys=("items",)),
-    Case("archive run --all --dry-run", 0, "archive", keys=("items", "dry_run")),
-    Case("archive run --all --force", 1, "archive"),
-    Case("archive run --all --force --yes", 0, "archive", keys=("items",)),
-    Case("archive run --all --streams order.placed", 2, "archive"),
-    Case("archive run --all --older-than 5", 2, "archive"),
-    Case("archive run", 2, "archive"),
-    Case("archive run --all", 1),
-    Case("archive list", 0, "archive", keys=("items",)),
-    Case("archive list --stream order.placed --limit 1", 0, "archive", keys=("items",)),
-    Case("archive list --after 1-1/x", 2, "archive"),
-    Case("archive list --stream order.placed --after x", 2, "archive"),
-    Case("archive list", 1),
-    Case("archive show 1-1", 1, "archive"),
-    Case("archive show", 2, "archive"),
-    Case("archive restore --all", 1, "archive"),
-    Case("archive restore --all --yes", 0, "archive", keys=("items", "restored", "failed", "omitted")),
-    Case("archive restore --all --dry-run", 0, "archive", keys=("total", "dry_run")),
-    Case("archive restore --stream order.placed --group billing --yes", 0, "archive", keys=("restored",)),
-    Case("archive restore --stream order.placed --group biling --yes", 1, "archive"),
-    Case("archive restore --stream oder.placed --yes", 1, "archive"),
-    Case("archive restore --stream order.placed --id 1-1 --yes", 1, "archive"),
-    Case("archive restore --id 1-1 --yes", 2, "archive"),
-    Case("archive restore --all --stream order.placed", 2, "archive"),
-    Case("archive restore", 2, "archive"),
-    Case("listen order.placed --archive --once --from beginning", 2, "archive"),
-    Case("listen order.placed --group billing --archive --once", 0, "archive", keys=("outcome",)),
-    Case("failed retry --all --archive", 0, "failed, archive", keys=("succeeded",)),
-    # the embedded server is not used here
-    Case("server status", 1),
-    Case("server start", 1),
-    Case("server stop --yes", 1),
-    # a first program
-    Case("init first", 0, keys=("items", "app")),
-    Case("init first --dry-run", 0, keys=("items", "dry_run")),
-    Case("init .", 1),
-    # no such thing
-    Case("sreams list", 2),
-    Case("streams lst", 2),
-    Case("streams list --jsno", 2),
-    Case("streams list too much", 2),
-    Case("--log-level loud run --until-idle", 1),
-]
-
-
+[stores.away]
+url = "postgresql://127.0.0.1:1/nowhere"
+"""
 REMOVING = ("streams purge", "streams trim", "streams delete", "groups reset", "groups delete")
 
 
@@ -281,6 +25,15 @@ def prepare(project: Project, given: str) -> None:
         project.write("penstock.toml", f"[archive]\ndriver = 'files'\nurl = 'kept-{uuid.uuid4().hex}'\n")
         place(project, "3", "4")
         assert project("archive", "run", "--all", "--force", "--yes").code == 0
+    if "store" in given or given == "away":
+        project.write("penstock.toml", STORES)
+    if "store" in given:
+        for name in ("1", "2"):
+            body = order(name)
+            words = ["store", "append", "order.placed", body, "--id", f"event-{name}", "--header", "a=b"]
+            assert project(*words).code == 0
+        assert project("store", "export", "kept.jsonl").code == 0
+        return
     if "nothing" not in given:
         (fail if given.startswith(("failed", "broken")) else place)(project, "1", "2")
     if "no app" in given:
@@ -308,6 +61,8 @@ def test_a_command_ends_with_the_same_code_for_people_and_programs(case: Case, s
             "run",
             "listen",
             "emit",
+            "store",
+            "db",
             *REMOVING,
         )
     ):
@@ -344,8 +99,11 @@ def reset(project: Project) -> None:
     name = f"{project.environ['PENSTOCK_NAMESPACE']}x"
     project.environ["PENSTOCK_NAMESPACE"] = name
     project.patch.setenv("PENSTOCK_NAMESPACE", name)
-    for left in ("broken", "penstock.toml", "first/app.py", "first/penstock.toml"):
+    for left in ("broken", "penstock.toml", "first/app.py", "first/penstock.toml", "kept.jsonl", "new.jsonl"):
         (project.folder / left).unlink(missing_ok=True)
+    for database in (".penstock/events.db", "other.db"):
+        for part in ("", "-wal", "-shm"):
+            (project.folder / f"{database}{part}").unlink(missing_ok=True)
     from tests.cli.conftest import SHOP
 
     project.write("app.py", SHOP)
@@ -369,6 +127,10 @@ def commands(project: Project) -> list[str]:
         "history",
         "listeners",
         "scheduled",
+        "store",
+        "projections",
+        "relays",
+        "db",
         "server",
         "config",
     }
@@ -410,7 +172,7 @@ def test_the_app_may_be_named_before_or_after_the_command(shop: Project) -> None
 
 def test_an_unknown_command_or_option_is_answered_with_the_nearest(shop: Project) -> None:
     """A slip of the finger costs one look."""
-    assert "Did you mean streams?" in shop("strems", "list").err
+    assert "Did you mean streams" in shop("strems", "list").err
     assert shop("streams", "lst", "--json").error["did_you_mean"] == ["list"]
     assert shop("streams", "list", "--pol", "x", "--json").error["did_you_mean"][0] == "--pool"
 

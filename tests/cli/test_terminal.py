@@ -103,7 +103,7 @@ def test_logs_are_json_lines_elsewhere(shop: Project) -> None:
         "order.placed",
         "order.placed",
     )
-    assert (failure["error_class"], failure["error_kind"]) == ("ValueError", "general")
+    assert (failure["error_class"], failure["error_type"]) == ("ValueError", "general_error")
 
 
 @pytest.mark.covers("OPS-4")

@@ -8,7 +8,7 @@ import pytest
 
 from penstock._housekeeping import Keeping
 from penstock.config import load_settings
-from penstock.listeners.groups import Registry
+from penstock.listeners.registry import Registry
 from penstock.streams.abc import StreamBroker
 from penstock.streams.memory import MemoryBroker
 from penstock.testing import ManualClock

@@ -1,6 +1,7 @@
 """Removing because a person says so: what goes, what stays, who holds it; and that a dry run tells the truth."""
 
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 
@@ -12,7 +13,7 @@ from penstock.errors import (
 )
 from penstock.operations import FailedWhich, Purged, RetryOutcome, Work, purge_handled
 from penstock.position import BEGINNING, NEW, EntryId
-from tests.operations.conftest import Shop
+from tests.operations.conftest import OrderPlaced, Shop
 
 STREAM = "order.placed"
 
@@ -205,6 +206,34 @@ async def test_a_group_shows_how_fast_its_listeners_are(shop: Shop) -> None:
     assert detail.events_per_second == pytest.approx(3 / 60)
     [speed] = (await shop.operations.group(STREAM, "billing")).speeds
     assert (speed.runs, speed.failed) == (3, 0)
+
+
+@pytest.mark.covers("OPS-2")
+@pytest.mark.parametrize("mode", ["exclusive", "keyed"])
+async def test_a_group_with_an_order_shows_how_fast_its_listeners_are(
+    shop: Shop, mode: Literal["exclusive", "keyed"]
+) -> None:
+    """A worker that keeps to an order tells what any other tells: every run, and which of them failed."""
+    group = shop.app.registry.groups["billing"]
+    group.configure(mode=mode)
+
+    @group.on(OrderPlaced)
+    async def odd_ones_fail(event: OrderPlaced) -> None:
+        if int(event.order_id) % 2:
+            raise ValueError(event.order_id)
+
+    await shop.place("1", "2", "3")
+    await shop.work()
+
+    detail = await shop.operations.group(STREAM, "billing")
+
+    assert [(speed.listener, speed.runs, speed.failed) for speed in detail.speeds] == [
+        ("billing.OrderPlaced", 3, 0),
+        ("odd_ones_fail", 3, 2),
+    ]
+    for speed in detail.speeds:
+        assert 0 < speed.median_seconds <= speed.p95_seconds <= speed.p99_seconds < 10
+    assert detail.events_per_second == pytest.approx(3 / 60)
 
 
 # -- while handling -------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from penstock.testing.contracts.lanes import LaneStoreContract
 from penstock.testing.contracts.leases import LeaseStoreContract, MemberStoreContract
 from penstock.testing.contracts.notes import NoteStoreContract
 from penstock.testing.contracts.partitions import PartitionStoreContract
+from penstock.testing.contracts.relays import RelayStoreContract
 from penstock.testing.contracts.schedule import ScheduleStoreContract
 
 
@@ -55,6 +56,10 @@ class TestMemoryRemovals(OnMemory, RemovalStoreContract, FloorContract):
 
 class TestMemoryPartitions(OnMemory, PartitionStoreContract):
     """The layouts of `MemoryBroker` as a `PartitionStore`."""
+
+
+class TestMemoryRelays(OnMemory, RelayStoreContract):
+    """Relays into the streams of `MemoryBroker`, as a `RelayStore`."""
 
 
 class TestMemoryHistory(OnMemory, HistoryStoreContract):

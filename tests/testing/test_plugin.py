@@ -11,7 +11,7 @@ SHOP = """
 from penstock import App, Event, Retry
 
 app = App("shop")
-billing = app.group("billing", retry=Retry(attempts=3, initial="100ms", jitter=0))
+billing = app.group("billing", retry=Retry(attempts=3, initial="2s", jitter=0))
 
 class OrderPlaced(Event, name="order.placed", key="order_id"):
     order_id: str
@@ -25,6 +25,16 @@ app.provide(Gateway, Gateway)
 @billing.on(OrderPlaced)
 async def charge(order: OrderPlaced, gateway: Gateway) -> None:
     gateway.charge(order.order_id)
+
+class OrderSettled(Event, name="order.settled", key="order_id"):
+    order_id: str
+
+settled = app.projection("settled", state=0)
+app.relay("settled-orders", events=[OrderSettled])
+
+@settled.on(OrderSettled)
+def count(state: int, order: OrderSettled) -> int:
+    return state + 1
 """
 
 TESTS = """
@@ -60,7 +70,7 @@ async def test_a_failing_charge_is_tried_again(penstock):
     await penstock.until_idle()
     [failure] = await penstock.failed(listener="charge")
     assert failure.error == "bank away"
-    await penstock.advance("1s")
+    await penstock.advance("2s")
     await penstock.until_idle()
     assert gateway.charged == ["2"]
 
@@ -75,14 +85,25 @@ async def test_without_a_fake_the_real_thing_is_used(penstock):
     await penstock.until_idle()
     [failure] = await penstock.failed()
     assert failure.error == "the real bank"
+
+@pytest.mark.parametrize("number", ["5", "6"])
+async def test_what_is_stored_is_projected_and_relayed(penstock, number):
+    await penstock.append(shop.OrderSettled(order_id=number))
+    await penstock.until_idle()
+    assert await shop.settled.state() == 1
+    assert [event.key for event in await penstock.events()] == [number]
+    assert [message.key for message in await penstock.messages("order.settled")] == [number]
 """
+
+
+SETTINGS = ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     plugin = [] if _is_installed() else ["-p", "penstock.testing.plugin"]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", *plugin, *arguments],
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", *SETTINGS, *plugin, *arguments],
         cwd=folder,
         env={**environment, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
         capture_output=True,
@@ -108,9 +129,13 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("arguments", [(), ("--penstock-real",)], ids=["memory", "real"])
 def test_an_apps_tests_pass_in_memory_and_on_a_real_server(project: Path, arguments: tuple[str, ...]) -> None:
-    """The same tests, unchanged: handlers run, dependencies are replaced, time passes, failures are seen."""
+    """The same tests, unchanged: handlers run, dependencies are replaced, time passes, failures are seen.
+
+    Every test has an event store of its own, and nothing is left open or lying about.
+    """
     run = _run(project, *arguments)
-    assert "4 passed" in run.stdout, run.stdout + run.stderr
+    assert "6 passed" in run.stdout, run.stdout + run.stderr
+    assert not (project / ".penstock" / "events.db").exists()
 
 
 def test_a_project_that_does_not_name_its_app_is_told_how(tmp_path: Path) -> None:

@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from penstock import JSON, MESSAGEPACK, Codec, Event, event, upcaster
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from penstock import JSON, MESSAGEPACK, App, Codec, Event, Router, event, upcaster
 from penstock.event import event_type
+from penstock.store import Appended, EventStore
 
 Reply = TypeVar("Reply")
 
@@ -146,3 +150,35 @@ class HalfACodec:
 half: Codec = HalfACodec()  # E: it cannot decode
 text: str = MESSAGEPACK.encode(placed)  # E: bytes
 size: int = len(event_type(placed).encode(placed))  # E: an event may have no body
+
+
+# The store: awaited or not by whose transaction it is, and one place or several.
+async def append(store: EventStore, session: Session, async_session: AsyncSession) -> None:
+    await store.append(placed, within=session)  # E: it is done, there is nothing to await
+    done: Appended = store.append(placed)  # E: it has to be awaited
+    done = store.append(placed, within=async_session)  # E: it has to be awaited
+    done = await store.append([placed])  # E: several events have several places
+    done = store.append([placed], within=session)  # E: several events have several places
+    store.append([placed], within=session).position  # E: a list has no position
+    await store.append(placed, within=3)  # E: a number is no transaction
+    await store.append(placed, expected=3)  # E: an unknown word
+    await store.append(placed, expected_version="3")  # E: a version is a number
+    await store.append(placed, event_stream=17)  # E: the name of a stream is text
+    store.load("order-1").version  # E: it has to be awaited
+    await store.load("order-1", within=session)  # E: it is there already
+    await store.load(17)  # E: the name of a stream is text
+    total: str = await store.fold(0, {})  # E: a fold has the type of what it begins with
+
+
+# Projections, relays, inboxes: known words of the right kind, on an app and on a router.
+def declare(app: App, router: Router) -> None:
+    app.projection("totals", streams="order-1", verison=2)  # E: an unknown word
+    app.projection("totals", version="2")  # E: a version is a number
+    router.projection("totals", on_failure="ignore")  # E: no such policy
+    router.projection("totals", mode="always")  # E: no such mode
+    app.relay("orders", events=OrderPlaced)  # E: a list of events
+    router.relay("orders", to=5)  # E: a stream, or a function
+    router.relay("orders", sink="shared")  # E: an unknown word
+    app.listener(OrderPlaced, store=True)  # E: the name of a store is text
+    router.listener(OrderPlaced, stroe="local")  # E: an unknown word
+    app.projection("totals").on(OrderPlaced)(5)  # E: a number handles nothing

@@ -3,18 +3,42 @@
 ``assert_type`` holds what they infer. `bad.py` holds what they should refuse.
 """
 
+import sqlite3
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, NotRequired, TypedDict, TypeVar, assert_type
 from uuid import UUID
 
+import aiosqlite
 import attrs
 import msgspec
+import psycopg
 from pydantic import BaseModel
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session, scoped_session
 
-from penstock import BYTES, JSON, MESSAGEPACK, TEXT, App, Codec, Event, Published, Scheduled, event, upcaster
+from penstock import (
+    BYTES,
+    JSON,
+    MESSAGEPACK,
+    TEXT,
+    App,
+    Codec,
+    Event,
+    Published,
+    Retry,
+    Router,
+    Scheduled,
+    event,
+    on,
+    upcaster,
+)
 from penstock.codec import codec_for
 from penstock.event import EventType, event_type, is_event
+from penstock.projections import Derived, Generation, PayloadMapper, Rows
+from penstock.store import NO_STREAM, Appended, EventStore, Loaded, StoredEvent
 
 Reply = TypeVar("Reply")
 
@@ -249,3 +273,125 @@ async def later_and_before(app: App) -> None:
 
     assert_type(again(), OrderPlaced)
     app.cron("0 6 * * *", placed, timezone="Europe/Berlin", missed="skip")
+
+
+# -- an event store -----------------------------------------------------------------------------------------------
+
+
+async def append(store: EventStore) -> None:
+    """One event has one place, a list of them a list; without a transaction of the caller's it is awaited."""
+    assert_type(store.append(placed), Awaitable[Appended])
+    assert_type(await store.append(placed, expected_version=NO_STREAM), Appended)
+    assert_type(await store.append(AsDataclass("o-1"), expected_version=3, headers={"a": "b"}), Appended)
+    assert_type(await store.append({"total": 1}, name="order.priced", key="o-1", kind="command"), Appended)
+    assert_type(await store.append([placed, Closed()], event_stream="order-1"), list[Appended])
+    assert_type(await store.append((placed, placed), event_id=None), list[Appended])
+    place = await store.append(placed)
+    assert_type(place.position, int)
+    assert_type(place.is_new, bool)
+
+
+def append_within(
+    store: EventStore,
+    session: Session,
+    scoped: scoped_session[Session],
+    connection: Connection,
+    plain: sqlite3.Connection,
+    server: psycopg.Connection[Any],
+) -> None:
+    """In a synchronous transaction it is done when it returns."""
+    assert_type(store.append(placed, within=session), Appended)
+    assert_type(store.append([placed], within=session, event_stream="order-1"), list[Appended])
+    assert_type(store.append(placed, within=scoped), Appended)
+    assert_type(store.append(placed, within=connection), Appended)
+    assert_type(store.append(placed, within=plain, expected_version=1), Appended)
+    assert_type(store.append([placed, placed], within=server), list[Appended])
+    assert_type(store.append(placed, within="default"), Appended)
+    assert_type(store.load("order-1", within=session), Loaded)
+    assert_type(store.load("order-1", within=plain).version, int)
+
+
+async def append_within_async(
+    store: EventStore,
+    session: AsyncSession,
+    connection: AsyncConnection,
+    server: psycopg.AsyncConnection[Any],
+    plain: aiosqlite.Connection,
+) -> None:
+    """In one of asyncio it is awaited."""
+    assert_type(store.append(placed, within=session), Awaitable[Appended])
+    assert_type(await store.append([placed], within=session), list[Appended])
+    assert_type(await store.append(placed, within=connection), Appended)
+    assert_type(await store.append([placed], within=server), list[Appended])
+    assert_type(await store.append(placed, within=plain, key="o-1"), Appended)
+    assert_type(await store.load("order-1", within=session), Loaded)
+
+
+async def read(store: EventStore) -> None:
+    """What is loaded and read decodes to the class that is asked for; a fold has the type of what it begins with."""
+    loaded = await store.load("order-1", after=3)
+    assert_type(loaded, Loaded)
+    assert_type([each.decode(OrderPlaced).total_cents for each in loaded.events], list[int])
+    async for each in store.read(
+        "order-1", categories=["customer"], names=[OrderPlaced, "order.paid"], page=10
+    ):
+        assert_type(each, StoredEvent)
+        assert_type(each.decode(AsModel).order_id, str)
+
+    def add(total: int, order: OrderPlaced) -> int:
+        return total + order.total_cents
+
+    assert_type(await store.fold(0, {OrderPlaced: add, "order.paid": lambda total, _: total}, "order-1"), int)
+
+
+def without_asyncio(app: App, session: Session) -> None:
+    """The same for synchronous code, with nothing to await."""
+    store = app.sync.store()
+    assert_type(store.append(placed), Appended)
+    assert_type(store.append([placed], within=session), list[Appended])
+    assert_type(store.load("order-1"), Loaded)
+    assert_type([each.position for each in store.read(categories=["order"])], list[int])
+
+
+# -- projections, relays, inboxes ---------------------------------------------------------------------------------
+
+
+def declare(to: App | Router) -> None:
+    """An app and a router take the same; decorated functions stay what they were."""
+    totals = to.projection(
+        "totals",
+        version=2,
+        categories=["order"],
+        tables=["totals"],
+        on_failure="park",
+        retry=Retry(attempts=3),
+    )
+
+    @totals.on(OrderPlaced)
+    def add(order: OrderPlaced, session: Session, generation: Generation) -> None:
+        session.flush()
+
+    @totals.on(AsDataclass, "order.paid", name="noted")
+    async def note(event: StoredEvent, mapper: PayloadMapper, rows: Rows, derived: Derived) -> str:
+        rows.increment("totals", {"customer": mapper.get("customer")}, orders=1)
+        return event.id
+
+    @totals.on(Any)
+    def anything(event: StoredEvent, connection: sqlite3.Connection) -> None: ...
+
+    assert_type(note.__name__, str)
+
+    class Handlers:
+        @on(OrderPlaced, name="placed")
+        def placed(self, order: OrderPlaced) -> None: ...
+
+    to.projection("by_class", handlers=Handlers, mode="on_demand", page_time="50ms")
+    to.projection("folded", state=0, store="shared", into="local")
+    to.relay("orders", events=[OrderPlaced, "order.paid"], keep="30 days")
+    to.relay("share", target="shared", where=lambda event: event.key is not None, rename={"a": "b"})
+
+    @to.listener(OrderPlaced, group="billing", store="local")
+    def charge(order: OrderPlaced, session: Session) -> int:
+        return order.total_cents
+
+    assert_type(charge(placed, Session()), int)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.clock import Clock, SystemClock, format_duration, parse_duration
+from penstock.clock import Clock, SystemClock, format_duration, parse_duration, wait_set
 from penstock.errors import MalformedDurationError, UsageError
 from penstock.testing.clock import ManualClock
 
@@ -203,3 +203,19 @@ def test_abbreviations_have_no_plural(text: str) -> None:
     """A doubled letter is a slip, not a unit."""
     with pytest.raises(MalformedDurationError):
         parse_duration(text)
+
+
+async def test_a_wait_ends_with_its_event_or_its_time() -> None:
+    """Whichever comes first; without a time only the event ends it. Nothing is left asleep."""
+    clock, event = ManualClock(), asyncio.Event()
+    timed = asyncio.create_task(wait_set(event, clock, at_most=SECOND))
+    endless = asyncio.create_task(wait_set(event, clock, at_most=None))
+    await clock.advance(SECOND)
+    assert (timed.done(), endless.done()) == (True, False)
+
+    timed = asyncio.create_task(wait_set(event, clock, at_most=SECOND))
+    await asyncio.sleep(0)
+    event.set()
+    await asyncio.gather(timed, endless)
+    await asyncio.sleep(0)
+    assert clock.sleeping == 0

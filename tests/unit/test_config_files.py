@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from penstock.config import Settings, load_settings
+from penstock.config import Settings, StoreSettings, load_settings
 from penstock.errors import InvalidSettingsError, MissingExtraError
 
 
@@ -112,7 +112,8 @@ def test_two_files_in_one_folder_are_refused(home: Path) -> None:
 def test_without_a_file_defaults_hold(home: Path) -> None:
     """No file is needed; data then lies where one started."""
     settings = load(home)
-    assert settings == Settings(data_folder=home / ".penstock", origins=settings.origins)
+    local = {"local": StoreSettings("local")}
+    assert settings == Settings(data_folder=home / ".penstock", stores=local, origins=settings.origins)
     assert set(settings.origins.values()) == {"default"}
     assert settings.data_folder.is_absolute()
 

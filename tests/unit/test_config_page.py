@@ -10,7 +10,20 @@ import pytest
 import yaml
 
 from penstock.config import load_settings
-from penstock.config._schema import ARCHIVE, GROUP, POOL, RETRY, ROOT, STREAM, Key, Section
+from penstock.config._schema import (
+    ARCHIVE,
+    CONSUMING,
+    GROUP,
+    POOL,
+    PRODUCING,
+    RETRY,
+    ROOT,
+    STORE,
+    STREAM,
+    Key,
+    Section,
+)
+from tests.unit.setting_samples import around_projection
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "settings.md"
 TABLES: dict[str, tuple[tuple[str, ...], Section]] = {
@@ -20,6 +33,9 @@ TABLES: dict[str, tuple[tuple[str, ...], Section]] = {
     "`[groups.NAME]`": (("groups", "NAME"), GROUP),
     "`[groups.NAME.retry]`": (("groups", "NAME", "retry"), RETRY),
     "`[archive]`": (("archive",), ARCHIVE),
+    "`[stores.NAME]`": (("stores", "NAME"), STORE),
+    "`[projections.consuming.NAME]`": (("projections", "consuming", "NAME"), CONSUMING),
+    "`[projections.producing.NAME]`": (("projections", "producing", "NAME"), PRODUCING),
 }
 
 
@@ -62,7 +78,8 @@ def test_the_page_lists_every_key(heading: str) -> None:
 def test_the_page_has_a_section_for_every_table() -> None:
     """A table of settings that the code knows, and no other."""
     named = {re.sub(r"\W|NAME", "", heading) for heading, _ in sections() if heading.startswith("`[")}
-    assert named == {name for name, node in ROOT.keys.items() if not isinstance(node, Key)} | {"groupsretry"}
+    whole = {name for name, node in ROOT.keys.items() if not isinstance(node, Key)} - {"projections"}
+    assert named == whole | {"groupsretry", "projectionsconsuming", "projectionsproducing"}
 
 
 @pytest.mark.parametrize(
@@ -86,6 +103,9 @@ def test_a_row_says_what_holds(heading: str, row: Row, tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     text = str(example).strip("[]").replace("'", "")
     around: dict[str, Any] = {"pools": {name: {"url": "redis://far"} for name in ("name", "mail")}}
+    around["stores"] = {"name": {"url": "postgresql://far/events"}}
+    if path[:1] == ("projections",):
+        around = around_projection(".".join((*path[:-1], "name", row.key.strip("`"))))
     if row.key == "`routed_from`":
         around["stream"] = {"name": {"partitions": 2}}
     environ = {row.variable.strip("`"): text}

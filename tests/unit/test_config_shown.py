@@ -26,10 +26,11 @@ def test_every_value_is_shown_with_its_origin(folder: Path) -> None:
         'initial = "1500 ms"\n[listeners]\n"order.placed" = ["m:f", { handler = "m:g", group = "mail" }]'
     )
     rows = describe(load_settings(start=folder, environ={}, code={"namespace": "shop"}, source="shop"))
-    assert [tuple(row) for row in rows[:15]] == [
+    assert [tuple(row) for row in rows[:17]] == [
         ("config", str(folder / "penstock.toml"), "default"),
         ("app", None, "default"),
         ("streams", "embedded", "default"),
+        ("store", "embedded", "default"),
         ("namespace", "shop", "code"),
         ("strict", True, "penstock.toml"),
         ("data_folder", str(folder / ".penstock"), "default"),
@@ -37,13 +38,14 @@ def test_every_value_is_shown_with_its_origin(folder: Path) -> None:
         ("max_body", 1048576, "default"),
         ("source", "shop", "default"),
         ("reconnect_attempts", "endless", "default"),
+        ("inbox_retention", "14d", "default"),
         ("housekeeping", True, "default"),
         ("log_level", "info", "default"),
         ("pools.far.url", "redis://far", "penstock.toml"),
         ("pools.far.namespace", "shop", "default"),
         ('stream."order.placed".pool', "far", "penstock.toml"),
     ]
-    rest = {row.key: (row.value, row.origin) for row in rows[15:]}
+    rest = {row.key: (row.value, row.origin) for row in rows[17:]}
     assert rest['stream."order.placed".groups'] == (["billing"], "penstock.toml")
     assert rest['stream."order.placed".max_age'] == ("5d", "penstock.toml")
     assert rest['stream."order.placed".max_entries'] == ("unlimited", "default")

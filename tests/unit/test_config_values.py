@@ -1,30 +1,30 @@
 """Values: what each setting accepts and becomes, and that whatever is said ends in settings or in one clear error."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from penstock.config import ListenerSettings, Settings, StreamSettings, describe, load_settings
 from penstock.config._schema import GROUP, RETRY, ROOT, STREAM, Key, Named, Section
 from penstock.errors import InvalidSettingsError, UsageError
-from penstock.listeners.groups import GroupSettings
+from penstock.listeners.settings import GroupSettings
 from penstock.position import BEGINNING, NEW, EntryId
 from penstock.retry import Retry
+from tests.unit.setting_samples import NOON, SAMPLES, around_projection, keys
 
 ORDERS = EntryId(1700000000000, 3)
-NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder without settings."""
+    """A folder without settings, and with a file that may be named for some."""
     path = tmp_path_factory.mktemp("settings")
     (path / ".git").mkdir()
+    (path / "empty.toml").touch()
     return path
 
 
@@ -159,14 +159,6 @@ def test_an_empty_table_declares(folder: Path) -> None:
     assert found.groups == {"g": {}}
 
 
-def keys(section: Section, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Every setting there is, under a name that stands for all names."""
-    for name, node in section.keys.items():
-        inner = node.of if isinstance(node, Named) else node
-        path = (*above, name, "name") if isinstance(node, Named) else (*above, name)
-        yield from [path] if isinstance(inner, Key) else keys(inner, path)
-
-
 @pytest.mark.parametrize("key", [".".join(path) for path in keys(ROOT)])
 def test_every_setting_can_come_from_every_source(key: str, folder: Path) -> None:
     """One spelling of a value, put in code, a file, a variable or on the command line, gives the same settings."""
@@ -176,6 +168,10 @@ def test_every_setting_can_come_from_every_source(key: str, folder: Path) -> Non
     around = far if key in ("pools.name.namespace", "pools.name.streams", "stream.name.pool") else {}
     if key == "stream.name.routed_from":
         around = {"stream": {"name": {"partitions": 2}}}
+    if key.startswith("stores."):
+        around = {"stores": {"name": {"url": "postgresql://far/events"}}}
+    if key.startswith("projections."):
+        around = around_projection(key)
 
     def shown(**said: Any) -> dict[str, object]:
         """Every value in force."""
@@ -197,62 +193,10 @@ def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Both tables in one."""
     both = dict(one)
     for key, value in other.items():
-        both[key] = merged(both[key], value) if key in both else value
+        both[key] = merged(both[key], value) if key in both and isinstance(value, dict) else value
     return both
 
 
-SAMPLES: dict[str, tuple[object, str, str]] = {
-    "config": ("empty.toml", "empty.toml", ""),
-    "app": ("shop", "shop", '"shop"'),
-    "streams": ("memory://", "memory://", '"memory://"'),
-    "namespace": ("shop", "shop", '"shop"'),
-    "strict": (True, "yes", "true"),
-    "data_folder": ("/data", "/data", '"/data"'),
-    "durability": ("always", "always", '"always"'),
-    "max_body": ("1 KiB", "1024", '"1 KiB"'),
-    "source": ("shop", "shop", '"shop"'),
-    "reconnect_attempts": (3, "3", "3"),
-    "log_level": ("debug", "debug", '"debug"'),
-    "pools.name.streams": (["a", "b"], "a,b", '["a", "b"]'),
-    "groups.name.streams": (["a", "b"], "a,b", '["a", "b"]'),
-    "url": ("redis://h", "redis://h", '"redis://h"'),
-    "pool": ("name", "name", '"name"'),
-    "groups": (["a", "b"], "a, b", '["a", "b"]'),
-    "max_entries": (5, "5", "5"),
-    "max_age": (timedelta(days=5), "5 days", '"5 days"'),
-    "remove_needed": (True, "true", "true"),
-    "layout": ("beeorm", "beeorm", '"beeorm"'),
-    "key_from": ("order.id", "order.id", '"order.id"'),
-    "retention": ("handled", "handled", '"handled"'),
-    "history": (True, "true", "true"),
-    "partitions": (4, "4", "4"),
-    "routed_from": ("legacy", "legacy", '"legacy"'),
-    "housekeeping": (False, "no", "false"),
-    "start": (NOON, "2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"),
-    "mode": ("parallel", "parallel", '"parallel"'),
-    "on_failure": ("halt", "halt", '"halt"'),
-    "unhandled": ("fail", "fail", '"fail"'),
-    "on_missing": ("halt", "halt", '"halt"'),
-    "lease_life": ("5 s", "5s", '"PT5S"'),
-    "busy": ("refuse", "refuse", '"refuse"'),
-    "window": (4, "4", "4"),
-    "refresh": ("7 s", "7s", '"PT7S"'),
-    "concurrency": (4, "4", "4"),
-    "min_idle": ("5 s", "5s", '"PT5S"'),
-    "max_deliveries": (4, "4", "4"),
-    "max_batch": (4, "4", "4"),
-    "byte_budget": (2**20, "1 MiB", '"1 MiB"'),
-    "dead_after": ("5 s", "5s", '"PT5S"'),
-    "drain_timeout": ("5 s", "5s", '"PT5S"'),
-    "retry_visibility": ("5 s", "5s", '"PT5S"'),
-    "attempts": (4, "4", "4"),
-    "initial": ("5 s", "5s", '"PT5S"'),
-    "factor": (3, "3", "3"),
-    "longest": ("5 s", "5s", '"PT5S"'),
-    "jitter": (0.5, "0.5", "0.5"),
-    "driver": ("memory", "memory", '"memory"'),
-    "name": (["shop:charge", "shop:mail"], "shop:charge,shop:mail", '["shop:charge", "shop:mail"]'),
-}
 NAMES = sorted({part for path in keys(ROOT) for part in path} | {"default", "handler", "group", "strem", ""})
 TEXTS = (
     st.sampled_from(
@@ -303,6 +247,7 @@ FEW = settings(
 
 @pytest.mark.covers("CONF-3")
 @FEW
+@example(code={}, overrides={"config": "redis://a:b@c"})
 @given(code=tables(ROOT), overrides=tables(ROOT) | st.dictionaries(TEXTS, VALUES, max_size=3))
 def test_whatever_is_said_ends_in_settings_or_in_one_error(
     folder: Path, code: dict[str, Any], overrides: dict[str, Any]

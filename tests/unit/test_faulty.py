@@ -2,12 +2,29 @@
 
 import asyncio
 import inspect
+import operator
+from datetime import UTC, datetime
 
 import pytest
 
 from penstock.errors import BrokerUnavailableError, UsageError
 from penstock.position import BEGINNING
-from penstock.streams.abc import FailureStore, NewEntry, StreamBroker
+from penstock.streams.abc import (
+    FailureStore,
+    FigureStore,
+    HistoryStore,
+    LaneStore,
+    LeaseStore,
+    MemberStore,
+    NewEntry,
+    NoteStore,
+    PartitionStore,
+    RelayStore,
+    RemovalStore,
+    ScheduleStore,
+    StreamBroker,
+    ValueStore,
+)
 from penstock.streams.memory import MemoryBroker
 from penstock.testing.faulty import After, Crashed, Faulty, Moment, Step
 
@@ -15,19 +32,62 @@ GONE = BrokerUnavailableError("gone")
 ENTRY = NewEntry("orders", [b"n", b"1"])
 
 
+STORES: dict[str, type] = {
+    "failures": FailureStore,
+    "figures": FigureStore,
+    "history": HistoryStore,
+    "lanes": LaneStore,
+    "leases": LeaseStore,
+    "members": MemberStore,
+    "notes": NoteStore,
+    "partitions": PartitionStore,
+    "relays": RelayStore,
+    "removal": RemovalStore,
+    "schedule": ScheduleStore,
+    "values": ValueStore,
+}
+
+
 def calls_of(contract: type) -> set[str]:
     """The coroutines of a contract."""
     return {name for name, method in vars(contract).items() if inspect.iscoroutinefunction(method)}
 
 
+CALLS = sorted(
+    calls_of(StreamBroker) | {f"{name}.{call}" for name, store in STORES.items() for call in calls_of(store)}
+)
+
+
 def test_a_faulty_broker_has_every_call_of_a_broker() -> None:
     """To a type checker as well: what the contract gains, this must gain too."""
     broker: StreamBroker = Faulty(MemoryBroker())
-    failures: FailureStore = broker.failures
 
     assert calls_of(StreamBroker) <= calls_of(type(broker))
-    assert calls_of(FailureStore) <= calls_of(type(failures))
+    stores = {name for name, each in vars(StreamBroker).items() if isinstance(each, property)}
+    assert stores - {"capabilities"} == STORES.keys()
     assert broker.capabilities == MemoryBroker().capabilities
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_every_call_can_be_broken(call: str) -> None:
+    """Those of the broker and those of every store; it is broken before anything is done with what it was given."""
+    faulty = Faulty(MemoryBroker(), fail={call: [GONE]})
+    with pytest.raises(BrokerUnavailableError) as raised:
+        await operator.attrgetter(call)(faulty)()
+    assert raised.value is GONE
+    assert faulty.steps == [Step(0, call, Moment.BEFORE)]
+
+
+async def test_what_is_no_call_of_a_store_passes_by() -> None:
+    """Only what can fail at a server can be broken."""
+    broker = MemoryBroker()
+    faulty = Faulty(broker)
+    told: list[str] = []
+
+    assert faulty.schedule.look_every == broker.schedule.look_every
+    faulty.schedule.on_change(lambda: told.append("changed"))
+    await broker.schedule.schedule(ENTRY, "1", due=datetime.now(UTC))
+    assert (told, faulty.steps) == (["changed"], [])
 
 
 async def test_without_a_plan_everything_works() -> None:

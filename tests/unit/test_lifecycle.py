@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from penstock.errors import IllegalTransitionError
-from penstock.lifecycle import LEGAL_MOVES, Lifecycle, State
+from penstock.lifecycle import LEGAL_MOVES, Lifecycle, State, side_by_side
 
 PATHS = {
     State.NEW: [],
@@ -104,3 +104,38 @@ async def test_a_failure_is_also_an_end() -> None:
     async with asyncio.timeout(1):
         await lifecycle.wait_stopped()
         await lifecycle.wait_quiet()
+
+
+# -- side by side ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_tasks_side_by_side_have_all_ended_when_one_fails_or_all_are_cancelled(
+    is_cancelled: bool,
+) -> None:
+    """The others are cancelled and waited for, and what the first has raised is raised."""
+    ended: list[str] = []
+    go_on = asyncio.Event()
+
+    async def fail() -> None:
+        await go_on.wait()
+        raise ValueError("first")
+
+    async def tidy_up() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append("tidied up")
+
+    tasks = [asyncio.create_task(fail()), asyncio.create_task(tidy_up())]
+    together = asyncio.create_task(side_by_side(tasks))
+    await asyncio.sleep(0)
+    if is_cancelled:
+        together.cancel()
+    else:
+        go_on.set()
+    with pytest.raises(asyncio.CancelledError if is_cancelled else ValueError):
+        await together
+    assert ended == ["tidied up"]
+    assert all(task.done() for task in tasks)

@@ -1,14 +1,15 @@
 """What a job of housekeeping is, and what it works with."""
 
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
 from penstock.clock import Clock
 from penstock.config import Settings, StreamSettings
-from penstock.listeners.groups import Registry
+from penstock.listeners.registry import Registry
+from penstock.store import EventStore
 from penstock.streams.abc import Lease, StreamBroker
 from penstock.streams.leasing import describe_process
 from penstock.streams.partitions import lane_names
@@ -36,6 +37,10 @@ class Keeping:
     clock: Clock
     is_embedded: bool = False
     """Whether the default pool is a server of our own."""
+    clean_inbox: Callable[[str], Awaitable[int]] | None = None
+    """Removes old ids from the inbox in a store, and tells how many; ``None`` where there are no stores."""
+    stores: Callable[[], Sequence[EventStore]] = tuple
+    """The event stores that there are."""
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     _held: dict[tuple[StreamBroker, str, str | None], Lease] = field(
         default_factory=dict["tuple[StreamBroker, str, str | None]", Lease]

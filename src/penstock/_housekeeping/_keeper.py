@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock._housekeeping._burying import Burying
 from penstock._housekeeping._collecting import Collecting
 from penstock._housekeeping._growth import Growth
+from penstock._housekeeping._inboxes import Forgetting
 from penstock._housekeeping._jobs import Job, Keeping
+from penstock._housekeeping._ruling import Ruling
 from penstock.errors import BrokerFullError, PenstockError, TransientError
+from penstock.lifecycle import side_by_side
+from penstock.listeners.inbox import Inboxes
 from penstock.telemetry import LOGGER
 
 if TYPE_CHECKING:
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HOUSEKEEPING", "Housekeeper", "beside_work", "keeping_of"]
 
-HOUSEKEEPING: Final[Sequence[Callable[[], Job]]] = (Collecting, Burying, Growth)
+HOUSEKEEPING: Final[Sequence[Callable[[], Job]]] = (Collecting, Burying, Growth, Forgetting, Ruling)
 """Makers of all jobs. A job keeps what it remembers between two runs in itself."""
 
 _AFTER_A_FAILURE: Final = timedelta(seconds=10)
@@ -38,11 +42,8 @@ class Housekeeper:
         """Do every job again and again; what is held is given up at the end, so that others go on at once."""
         tasks = [asyncio.create_task(self._keep(job), name=f"housekeeping: {job.name}") for job in self._jobs]
         try:
-            await asyncio.gather(*tasks)
+            await side_by_side(tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(PenstockError, TimeoutError):
                 async with asyncio.timeout(_GIVE_UP_SECONDS):
                     await self._keeping.give_up()
@@ -66,7 +67,15 @@ class Housekeeper:
 
 def keeping_of(app: "App", brokers: "Brokers") -> Keeping:
     """What jobs work with in this app."""
-    return Keeping(app.settings, brokers.pools, app.registry, app.clock, is_embedded=app.is_embedded)
+    return Keeping(
+        app.settings,
+        brokers.pools,
+        app.registry,
+        app.clock,
+        is_embedded=app.is_embedded,
+        stores=lambda: [app.store(name) for name in app.store_names],
+        clean_inbox=app.dependencies.value_of(Inboxes).clean,
+    )
 
 
 def beside_work(

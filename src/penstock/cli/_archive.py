@@ -13,6 +13,7 @@ from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
 from penstock.cli._errors import DONE, PARTIAL, REFUSED, Refusal, WrongUsage
 from penstock.cli._near import nearest, suggesting
+from penstock.cli._options import DryRun, Yes
 from penstock.cli._output import Column, Output, clean, clock_time
 from penstock.cli._plain import json_text
 from penstock.cli._purge import held_text
@@ -33,8 +34,6 @@ NOUN: Final = Noun("archive", "The archive: move handled messages there, look at
 _MOST_NAMED: Final = 1000
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="An event id, or an entry id it had.")]
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 
 
 @NOUN.verb("run", aliases=("streamer:archive",))
@@ -49,8 +48,8 @@ async def run_archive(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Also what somebody still needs.")] = False,
-    dry_run: _DryRun = False,
-    yes: _Yes = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> int:
     """Archive messages that everybody has settled: stored first, then removed from the stream.
 
@@ -118,13 +117,7 @@ async def show_archived(
         found = await operations.archive.show(id, stream=stream)
     if not found:
         raise _not_there(id, stream)
-    if cli.out.json:
-        cli.out.document(items=found)
-        return
-    for number, detail in enumerate(found):
-        if number:
-            cli.out.say()
-        _show_detail(cli.out, detail)
+    cli.out.in_full(found, _show_detail)
 
 
 @NOUN.verb("restore", aliases=("archive:restore", "streamer:archive:restore"))
@@ -147,8 +140,8 @@ async def restore_archived(
             "--receiver", "--listener", metavar="LISTENER", help="Only this listener of --group handles them."
         ),
     ] = None,
-    yes: _Yes = False,
-    dry_run: _DryRun = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
 ) -> int:
     """Put archived messages back into their streams, where every group handles them again.
 

@@ -112,7 +112,8 @@ class Cli:
         It is for a command that *waits* for what will come.
         """
         chosen = self.tool_app() if app is None else app
-        unused = app is None and not waits and chosen.is_embedded and not chosen.settings.data_folder.exists()
+        server = chosen.settings.data_folder / "server.json"  # the folder may be there for an event store
+        unused = app is None and not waits and chosen.is_embedded and not server.exists()
         try:
             yield Operations(chosen, connect=not unused)
         finally:

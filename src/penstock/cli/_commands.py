@@ -126,6 +126,15 @@ class Noun:
 
         return declare
 
+    def alias(self, name: str) -> Callable[[F], F]:
+        """Declare a command that has only a hidden name beside the nouns; otherwise as `verb`."""
+
+        def declare(function: F) -> F:
+            self.aliases.append((name, _runner(function, name, fast=False)))
+            return function
+
+        return declare
+
 
 def _runner(function: Callable[..., Any], command: str, *, fast: bool) -> Callable[..., int]:
     _, *own = inspect.signature(function).parameters.values()

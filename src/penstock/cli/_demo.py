@@ -24,9 +24,16 @@ def demo(
     stay: Annotated[
         bool, typer.Option("--stay", help="Keep server and workers going afterwards, until Ctrl-C.")
     ] = False,
+    store: Annotated[
+        str, typer.Option("--store", metavar="URL", help="The database of the event store.")
+    ] = "sqlite:///ledger.db",
+    shared_store: Annotated[
+        str,
+        typer.Option("--shared-store", metavar="URL", help="The database of the store shared with others."),
+    ] = "sqlite:///shared.db",
 ) -> int:
     """Play flights through a server: two groups of workers, failures, a mended listener, a worker that is killed."""
     # The package is loaded only here: it brings a table of its own.
     from penstock.demo import main
 
-    return main(flights=flights, stay=stay) or 0
+    return main(flights=flights, stay=stay, store=store, shared=shared_store) or 0

@@ -14,7 +14,7 @@ from penstock.errors import CodecError
 from penstock.operations import Operations, declared_event
 from penstock.position import EntryId
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "headers_of"]
 
 
 def add_to(root: Noun) -> None:
@@ -82,7 +82,7 @@ async def emit(
             "stream": stream,
             "key": key,
             "kind": kind,
-            "headers": _headers(header or []),
+            "headers": headers_of(header or []),
         },
     )
     async with app:
@@ -105,7 +105,8 @@ async def emit(
     return DONE
 
 
-def _headers(pairs: list[str]) -> dict[str, str]:
+def headers_of(pairs: list[str]) -> dict[str, str]:
+    """What ``--header NAME=VALUE``, given any number of times, says. Raises `WrongUsage`."""
     headers: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from penstock.app import App
 from penstock.cli._errors import DONE, INTERRUPTED, PARTIAL, REFUSED, USAGE, Refusal
-from penstock.cli._lines import Line, Source, read_lines
+from penstock.cli._lines import Line, read_lines, standard_input
 from penstock.cli._output import Output, short_duration
 from penstock.codec import BYTES, JSON, MESSAGEPACK, TEXT, Codec
 from penstock.errors import CodecError, PublishError, UsageError
@@ -75,7 +75,7 @@ async def emit_lines(out: Output, app: App, form: Form, *, skip_bad: bool) -> in
         _accounting_when_interrupted(account),
         out.progress(f"Emitting {form.name}", total=total, of_bytes=total is not None) as bar,
     ):
-        async for lines in read_lines(_standard_input(), longest=4 * app.settings.max_body + 4096):
+        async for lines in read_lines(standard_input(), longest=4 * app.settings.max_body + 4096):
             await _emit_batch(app, form, lines, account, skip_bad=skip_bad)
             done_bytes += sum(line.size for line in lines)
             seconds = max(time.monotonic() - began, 1e-6)
@@ -205,9 +205,3 @@ def _size_of_input() -> int | None:
     except (OSError, ValueError):
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-def _standard_input() -> Source:
-    """Standard input without its buffer, which a thread that is still reading would hold locked at the end."""
-    source: Source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
-    return source

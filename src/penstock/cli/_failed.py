@@ -1,7 +1,7 @@
 """``penstock failed``: messages that were given up, or wait for their next run."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, nullcontext
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
@@ -21,6 +21,7 @@ from penstock.cli._failed_shown import (
     summary,
 )
 from penstock.cli._near import one_of, suggesting
+from penstock.cli._options import DryRun, Yes
 from penstock.cli._output import Output
 from penstock.cli._person import Why, login_name
 from penstock.operations import (
@@ -51,10 +52,11 @@ _Receiver = Annotated[
 _Error = Annotated[
     str | None, typer.Option("--error", metavar="TEXT", help="Only errors with this text in type or message.")
 ]
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 
 
+_Projection = Annotated[
+    str | None, typer.Option("--projection", metavar="NAME", help="Only of this projection or relay.")
+]
 _State = Annotated[
     str | None,
     typer.Option(
@@ -73,6 +75,7 @@ async def list_failed(
     stream: _Stream = None,
     group: _Group = None,
     receiver: _Receiver = None,
+    projection: _Projection = None,
     entry_id: _Id = None,
     state: _State = None,
     error: _Error = None,
@@ -86,8 +89,11 @@ async def list_failed(
     by_error: Annotated[
         bool, typer.Option("--by-error", help="One line for each error, the most frequent first.")
     ] = False,
-) -> None:
-    """List failed messages, oldest failure first, those that wait for their next run included."""
+) -> int:
+    """List failed messages, oldest failure first, those that wait for their next run included.
+
+    A store that is away is told of, and the exit code is 3.
+    """
     if by_error and (compact or after is not None):
         raise WrongUsage("--by-error is one whole list; leave out --compact and --after")
     which = FailedWhich(
@@ -95,31 +101,40 @@ async def list_failed(
         stream=stream,
         group=group,
         listener=receiver,
+        projection=projection,
         state=one_of("--state", state, _STATES),
         error=error,
         since=None if since is None else _time(since),
     )
     async with cli.operations() as operations, suggesting(operations):
         if by_error:
-            _list_errors(cli.out, await operations.failed_by_error(which), which, limit)
-            return
+            found = await operations.failed_by_error(which)
+            _list_errors(cli.out, found, which, limit)
+            return _warn(cli.out, found.problems)
         page = await operations.failed(which, after=after, limit=limit)
     if cli.out.json:
-        cli.out.document(items=page.items, following=page.next)
-        return
-    if not page.items:
+        cli.out.document(items=page.items, following=page.next, problems=page.problems)
+    elif not page.items:
         cli.out.say(NONE if which.is_everything and after is None else f"{NONE} match")
-        return
-    failed_table(cli.out, page.items, compact=compact)
-    if page.next is not None:
-        cli.out.note(f"There are more. Go on with --after {page.next}")
+    else:
+        failed_table(cli.out, page.items, compact=compact)
+        if page.next is not None:
+            cli.out.note(f"There are more. Go on with --after {page.next}")
+    return _warn(cli.out, page.problems)
+
+
+def _warn(out: Output, problems: Sequence[str]) -> int:
+    """Tell which stores could not be asked for failures of projections; the exit code."""
+    for problem in problems:
+        out.warn(problem)
+    return PARTIAL if problems else DONE
 
 
 def _list_errors(out: Output, found: ErrorGroups, which: FailedWhich, limit: int) -> None:
     shown = found.groups[:limit]
     beyond = found.beyond + sum(each.count for each in found.groups[limit:])
     if out.json:
-        out.document(items=shown, beyond=beyond)
+        out.document(items=shown, beyond=beyond, problems=found.problems)
     elif not shown:
         out.say(NONE if which.is_everything else f"{NONE} match")
     else:
@@ -135,20 +150,15 @@ async def show_failed(
     stream: _Stream = None,
     group: _Group = None,
     receiver: _Receiver = None,
+    projection: _Projection = None,
 ) -> None:
     """Show everything about one failed message: error, traceback, payload; one part for each listener that failed."""
-    which = FailedWhich(entry_id=EntryId.parse(entry_id), stream=stream, group=group, listener=receiver)
+    which = _narrowed(entry_id, stream, group, receiver, projection)
     async with cli.operations() as operations, suggesting(operations):
         found = await operations.failed_show(which)
     if not found:
         raise _nothing(f"there is no failed message {entry_id}")
-    if cli.out.json:
-        cli.out.document(items=found)
-        return
-    for number, detail in enumerate(found):
-        if number:
-            cli.out.say()
-        show_detail(cli.out, detail)
+    cli.out.in_full(found, show_detail)
 
 
 @NOUN.verb("retry", aliases=("failed:retry", "streamer:failed:retry"))
@@ -159,6 +169,7 @@ async def retry_failed(
     stream: _Stream = None,
     group: _Group = None,
     receiver: _Receiver = None,
+    projection: _Projection = None,
     purge: Annotated[
         bool,
         typer.Option(
@@ -174,7 +185,7 @@ async def retry_failed(
         typer.Option("--stop-on-failure", help="One at a time, and no further than the first that fails."),
     ] = False,
     why: Why = None,
-    dry_run: _DryRun = False,
+    dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", hidden=True)] = False,
 ) -> int:
     """Run failed messages again, now, each with the listener that failed.
@@ -182,13 +193,16 @@ async def retry_failed(
     --id, --stream, --group and --receiver narrow it down together. A message that succeeds is off the list; one that
     fails again stays, with its new error.
     """
-    which = _narrowed(entry_id, stream, group, receiver)
+    which = _narrowed(entry_id, stream, group, receiver, projection)
     _check_all(which, everything, "run again")
     app = cli.app()
     cli.logs(app)
-    async with app, cli.operations(app) as operations, suggesting(operations):
+    # Failures of projections are in databases: for them alone no server of streams is needed.
+    opened = app if projection is None else nullcontext()
+    async with opened, cli.operations(app) as operations, suggesting(operations):
         after = await operations.archive.after_handled() if archive else purge_handled if purge else None
         planned = await operations.failed_plan(which)
+        _warn(cli.out, planned.problems)
         if dry_run or not planned.total:
             return _show_plan(cli.out, planned, which, "would be run again", dry_run=dry_run)
         results = operations.failed_retry(
@@ -209,14 +223,16 @@ async def flush_failed(
     stream: _Stream = None,
     group: _Group = None,
     receiver: _Receiver = None,
+    projection: _Projection = None,
     why: Why = None,
-    yes: _Yes = False,
-    dry_run: _DryRun = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
 ) -> int:
     """Forget failed messages, all of them unless narrowed down. Streams are not touched."""
-    which = _narrowed(entry_id, stream, group, receiver)
+    which = _narrowed(entry_id, stream, group, receiver, projection)
     async with cli.operations() as operations, suggesting(operations):
         planned = await operations.failed_plan(which, to_run=False)
+        _warn(cli.out, planned.problems)
         if dry_run or not planned.total:
             return _show_plan(cli.out, planned, which, "would be forgotten", dry_run=dry_run)
         if not yes:
@@ -237,13 +253,18 @@ async def flush_failed(
 
 
 def _narrowed(
-    entry_id: str | None, stream: str | None, group: str | None, receiver: str | None
+    entry_id: str | None,
+    stream: str | None,
+    group: str | None,
+    receiver: str | None,
+    projection: str | None,
 ) -> FailedWhich:
     return FailedWhich(
         entry_id=None if entry_id is None else EntryId.parse(entry_id),
         stream=stream,
         group=group,
         listener=receiver,
+        projection=projection,
     )
 
 
@@ -253,7 +274,7 @@ def _check_all(which: FailedWhich, everything: bool, what: str) -> None:
     if not everything and which.is_everything:
         raise WrongUsage(
             f"nothing says which messages to {what}",
-            remedy="name them by --id, --stream, --group, --receiver (all must match), or say --all",
+            remedy="name them by --id, --stream, --group, --receiver, --projection (all must match), or say --all",
         )
 
 

@@ -15,6 +15,7 @@ from penstock.cli._errors import DONE, PARTIAL, Refusal, WrongUsage
 from penstock.cli._failed import NOUN
 from penstock.cli._failed_shown import body_text, show_result
 from penstock.cli._near import suggesting
+from penstock.cli._options import Yes
 from penstock.cli._output import Output, clean
 from penstock.cli._person import login_name
 from penstock.codec import JSON
@@ -31,6 +32,11 @@ _REFUSED: Final = {
         "message {} is being run at this moment, or its key is being unparked; nothing was changed",
         "try again when that has ended",
     ),
+    EditOutcome.STORED: (
+        "{} is an event of a store, and what has happened is not changed: others have read it as it is",
+        "mend the handler and run it again (`penstock failed retry --id {0} --projection {1}`), append an event that "
+        "corrects it, or give it up (`penstock failed flush --id {0} --projection {1}`)",
+    ),
 }
 
 
@@ -43,6 +49,10 @@ async def edit(
     ],
     stream: Annotated[str | None, typer.Option("--stream", metavar="STREAM", help="Its stream.")] = None,
     group: Annotated[str | None, typer.Option("--group", metavar="GROUP", help="Its consumer group.")] = None,
+    projection: Annotated[
+        str | None,
+        typer.Option("--projection", metavar="NAME", help="Its projection, whose events cannot be edited."),
+    ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,14 +70,14 @@ async def edit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the difference, and change nothing.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> int:
     """Give one failed message another body, which it is run with from then on; the original is kept.
 
     Its envelope, and its entry in the stream, stay as they are. All listeners of the group that failed on it have this
     one body. Where the app declares the event's class, the body is checked against it.
     """
-    which = FailedWhich(entry_id=EntryId.parse(entry_id), stream=stream, group=group)
+    which = FailedWhich(entry_id=EntryId.parse(entry_id), stream=stream, group=group, projection=projection)
     if (body is None) == (not assignments):
         raise WrongUsage("say either --set, as often as you like, or --body")
     said: dict[str, Any] = {
@@ -124,6 +134,8 @@ def _body(name: str) -> bytes:
 def _refuse(result: EditResult, entry_id: str) -> None:
     if result.outcome in _REFUSED:
         message, remedy = _REFUSED[result.outcome]
+        of = result.failed[0].projection if result.failed else None
+        remedy = remedy.format(entry_id, of) if remedy is not None else None
         raise Refusal(message.format(entry_id), remedy=remedy, outcome=result.outcome)
 
 

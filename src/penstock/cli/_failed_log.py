@@ -1,10 +1,11 @@
-"""``penstock failed log``: who did what to failed messages, when and why."""
+"""``penstock failed log``: who did what to failed messages and to projections, when and why."""
 
 from typing import Annotated
 
 import typer
 
 from penstock.cli._cli import Cli
+from penstock.cli._errors import WrongUsage
 from penstock.cli._failed import NOUN
 from penstock.cli._near import suggesting
 from penstock.cli._output import Column
@@ -18,11 +19,16 @@ async def log(
     stream: Annotated[
         str | None, typer.Option("--stream", metavar="STREAM", help="Only of this stream.")
     ] = None,
+    projection: Annotated[
+        str | None, typer.Option("--projection", metavar="NAME", help="Only of this projection or relay.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 100,
 ) -> None:
-    """List who ran again, forgot, edited or unparked failed messages, when and why, latest first."""
+    """List who ran again, forgot, edited or unparked failed messages, or told projections what to do, latest first."""
+    if stream is not None and projection is not None:
+        raise WrongUsage("projections read event streams of a store; give --stream or --projection")
     async with cli.operations() as operations, suggesting(operations):
-        found = await operations.failed_log(stream, limit=limit)
+        found = await operations.failed_log(stream, projection=projection, limit=limit)
     if cli.out.json:
         cli.out.document(items=found)
         return
@@ -40,7 +46,15 @@ async def log(
             Column("Why", narrow=False),
         ],
         [
-            [each.when, each.who, each.what, each.count, each.stream, each.which, each.why or "-"]
+            [
+                each.when,
+                each.who,
+                each.what,
+                each.count or "-",
+                each.stream if each.projection is None else f"{each.projection} (projection)",
+                each.which or "-",
+                each.why or "-",
+            ]
             for each in found
         ],
     )

@@ -1,4 +1,4 @@
-"""``penstock failed parked`` and ``failed unpark``: keys of ordered groups whose events wait for a person."""
+"""``penstock failed parked`` and ``failed unpark``: keys whose events wait for a person."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -8,8 +8,9 @@ import typer
 from penstock.cli._cli import Cli
 from penstock.cli._errors import DONE, REFUSED, WrongUsage
 from penstock.cli._failed import NOUN
-from penstock.cli._failed_shown import error_line
+from penstock.cli._failed_shown import error_line, event_id_shown
 from penstock.cli._near import suggesting
+from penstock.cli._options import DryRun
 from penstock.cli._output import Column, Output, ago
 from penstock.cli._person import Why, login_name
 from penstock.operations import ParkedKeySummary, ParkedWhich
@@ -20,6 +21,9 @@ _NONE = "No parked keys"
 
 _Stream = Annotated[str | None, typer.Option("--stream", metavar="STREAM", help="Only of this stream.")]
 _Group = Annotated[str | None, typer.Option("--group", metavar="GROUP", help="Only of this consumer group.")]
+_Projection = Annotated[
+    str | None, typer.Option("--projection", metavar="NAME", help="Only of this projection or relay.")
+]
 _Key = Annotated[
     str | None,
     typer.Option(
@@ -29,9 +33,15 @@ _Key = Annotated[
 
 
 @NOUN.verb("parked")
-async def list_parked(cli: Cli, stream: _Stream = None, group: _Group = None, key: _Key = None) -> None:
+async def list_parked(
+    cli: Cli,
+    stream: _Stream = None,
+    group: _Group = None,
+    projection: _Projection = None,
+    key: _Key = None,
+) -> None:
     """List the parked keys: how many events wait under each, since when, and the error of the first of them."""
-    which = ParkedWhich(stream=stream, group=group, key=key)
+    which = _which(stream, group, projection, key)
     async with cli.operations() as operations, suggesting(operations):
         found = await operations.parked_keys(which)
     if cli.out.json:
@@ -48,24 +58,23 @@ async def unpark(
     everything: Annotated[bool, typer.Option("--all", help="Every parked key.")] = False,
     stream: _Stream = None,
     group: _Group = None,
+    projection: _Projection = None,
     key: _Key = None,
     why: Why = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", hidden=True)] = False,
 ) -> int:
-    """Have the events of parked keys handled, in their order, by whoever works the stream.
+    """Have the events of parked keys handled, in their order, by whoever works the stream or runs the projection.
 
-    --stream, --group and --key narrow it down together. An event that fails again parks its key again.
+    --stream, --group, --projection and --key narrow it down together. An event that fails again parks its key again.
     """
-    which = ParkedWhich(stream=stream, group=group, key=key)
+    which = _which(stream, group, projection, key)
     if everything and not which.is_everything:
         raise WrongUsage("--all means every parked key; leave it out to narrow down")
     if not everything and which.is_everything:
         raise WrongUsage(
             "nothing says which keys to unpark",
-            remedy="name them by --stream, --group, --key (all must match), or say --all",
+            remedy="name them by --stream, --group, --projection, --key (all must match), or say --all",
         )
     async with cli.operations() as operations, suggesting(operations):
         if dry_run:
@@ -82,8 +91,14 @@ async def unpark(
             _table(cli.out, found)
         cli.out.say(f"{_counted(len(found), events)} {'would be' if dry_run else 'will be'} handled")
         if not dry_run:
-            cli.out.note("Whoever works the stream does so within a second or two: penstock failed parked")
+            cli.out.note("Whoever works them does so within a second or two: penstock failed parked")
     return DONE if found or everything else REFUSED
+
+
+def _which(stream: str | None, group: str | None, projection: str | None, key: str | None) -> ParkedWhich:
+    if projection is not None and (stream is not None or group is not None):
+        raise WrongUsage("a projection has no group and reads no stream; leave --stream and --group out")
+    return ParkedWhich(stream=stream, group=group, key=key, projection=projection)
 
 
 def _counted(keys: int, events: int) -> str:
@@ -104,11 +119,11 @@ def _table(out: Output, found: Sequence[ParkedKeySummary]) -> None:
         [
             [
                 each.stream,
-                each.group,
+                each.group if each.projection is None else f"{each.projection} (projection)",
                 each.key or "(no key)",
                 each.events,
                 "unparking" if each.unparking else ago(each.since),
-                each.first,
+                event_id_shown(each.first, each.projection),
                 error_line(each.error_type, each.error),
             ]
             for each in found

@@ -16,6 +16,7 @@ from penstock.operations import (
     RetryPlan,
     RetryResult,
 )
+from penstock.position import EntryId
 
 __all__ = [
     "NONE",
@@ -23,6 +24,7 @@ __all__ = [
     "counted",
     "error_line",
     "error_table",
+    "event_id_shown",
     "failed_table",
     "plan_table",
     "show_detail",
@@ -30,6 +32,8 @@ __all__ = [
     "summary",
 ]
 
+_EARLIEST_MS: Final = 10**12
+"""September 2001: entry ids that a server gives are above it, and no store has so many events."""
 NONE: Final = "No failed messages"
 """What is said where there is nothing."""
 
@@ -50,16 +54,33 @@ def failed_table(out: Output, items: Sequence[FailedMessage], *, compact: bool) 
         columns,
         [
             [
-                item.entry_id,
+                failed_id(item),
                 *([item.pool] if pools else []),
                 item.stream,
-                *([] if compact else [item.group, item.listener]),
+                *([] if compact else _where(item)),
                 _error(item),
                 _state(item),
                 *([] if compact else [item.attempts, clock_time(item.last_failed)]),
             ]
             for item in items
         ],
+    )
+
+
+def failed_id(item: FailedMessage) -> str:
+    """By what it is named: the entry's id, or the event's position in its store."""
+    return str(item.entry_id) if item.position is None else str(item.position)
+
+
+def event_id_shown(entry_id: EntryId, projection: str | None) -> str:
+    """The same where only the id is there: that of an event in a store is its position alone."""
+    return str(entry_id.ms) if projection is not None and entry_id.ms < _EARLIEST_MS else str(entry_id)
+
+
+def _where(item: FailedMessage) -> list[str]:
+    """Group and receiver, or the projection."""
+    return (
+        [item.group, item.listener] if item.projection is None else [f"{item.projection} (projection)", "-"]
     )
 
 
@@ -83,12 +104,12 @@ def error_table(out: Output, groups: Sequence[ErrorGroup]) -> None:
                 each.count,
                 error_line(each.error_type, each.error),
                 *([each.pool] if pools else []),
-                each.stream,
-                each.group,
-                each.listener,
+                each.stream or "-",
+                each.group if each.projection is None else f"{each.projection} (projection)",
+                each.listener if each.projection is None else "-",
                 clock_time(each.first_failed),
                 clock_time(each.last_failed),
-                each.example,
+                event_id_shown(each.example, each.projection),
             ]
             for each in groups
         ],
@@ -116,8 +137,7 @@ def show_detail(out: Output, detail: FailedDetail) -> None:
     item, message = detail.failed, detail.message
     when_due = "" if item.due is None else f", due {ago(item.due)}"
     pairs: list[tuple[str, object]] = [
-        ("Entry", f"{item.entry_id} of stream {item.stream} (pool {item.pool})"),
-        ("Receiver", f"{item.listener} of group {item.group}"),
+        *_places(item),
         ("State", f"{item.state}{when_due}"),
         *([("Parked under", item.parked_key or "(no key)")] if item.parked_key is not None else []),
         ("Cause", item.cause),
@@ -143,6 +163,18 @@ def show_detail(out: Output, detail: FailedDetail) -> None:
         out.say(detail.traceback.rstrip(), style="dim")
 
 
+def _places(item: FailedMessage) -> list[tuple[str, object]]:
+    if item.projection is not None:
+        where: tuple[str, object] = ("Entry", f"{item.entry_id} of stream {item.stream}")
+        if item.position is not None:
+            where = ("Position", f"{item.position} of store {item.pool}, in event stream {item.stream}")
+        return [where, ("Projection", item.projection)]
+    return [
+        ("Entry", f"{item.entry_id} of stream {item.stream} (pool {item.pool})"),
+        ("Receiver", f"{item.listener} of group {item.group}"),
+    ]
+
+
 def body_text(message: EntryView) -> str:
     """The body of a message, or the fields of what is none, as JSON on several lines."""
     return json_text(message.payload if message.undecodable is None else message.fields, indent=2)
@@ -161,8 +193,8 @@ def plan_table(out: Output, planned: RetryPlan) -> None:
         [
             [
                 part.stream,
-                part.group,
-                part.listener,
+                part.group if part.projection is None else f"{part.projection} (projection)",
+                part.listener if part.projection is None else "-",
                 part.count,
                 *([part.missing or ""] if planned.runnable < planned.total else []),
             ]
@@ -183,7 +215,7 @@ def show_result(out: Output, result: RetryResult) -> None:
     out.say(
         Text.assemble(
             (f"{result.outcome.value:<7}", styles.get(result.outcome, "yellow")),
-            f"{failed.entry_id} {clean(failed.stream)} {clean(failed.group)} {clean(failed.listener)}",
+            f"{failed_id(failed)} {clean(failed.stream)} {' '.join(map(clean, _where(failed)))}",
             (f"  {clean((result.error or '').splitlines()[0] if result.error else '')}", "dim"),
         )
     )

@@ -8,6 +8,7 @@ from rich.text import Text
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
 from penstock.cli._near import suggesting
+from penstock.cli._options import Pool
 from penstock.cli._output import Column, Output, short_duration
 from penstock.cli._plain import plain
 from penstock.cli._streams import group_table
@@ -17,8 +18,6 @@ __all__ = ["NOUN"]
 
 NOUN: Final = Noun("groups", "Consumer groups: how far behind they are, and what is pending.")
 
-_Pool = Annotated[str | None, typer.Option("--pool", metavar="NAME", help="Only in this pool.")]
-
 
 @NOUN.verb("list")
 async def list_groups(
@@ -26,7 +25,7 @@ async def list_groups(
     stream: Annotated[
         str | None, typer.Option("--stream", metavar="STREAM", help="Only this stream's groups.")
     ] = None,
-    pool: _Pool = None,
+    pool: Pool = None,
 ) -> None:
     """List the groups of all streams: lag, pending entries, consumers; registered ones that are not there yet, too."""
     async with cli.operations() as operations, suggesting(operations):
@@ -44,7 +43,7 @@ async def show_group(
     cli: Cli,
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="The stream's name.")],
     group: Annotated[str, typer.Argument(metavar="GROUP", help="The group's name.")],
-    pool: _Pool = None,
+    pool: Pool = None,
 ) -> None:
     """Show one group with its consumers and its oldest pending entries."""
     async with cli.operations() as operations, suggesting(operations):

@@ -8,15 +8,13 @@ from penstock.cli._cli import Cli
 from penstock.cli._errors import DONE
 from penstock.cli._groups import NOUN
 from penstock.cli._near import suggesting
+from penstock.cli._options import DryRun, Pool, Yes
 from penstock.position import parse_start
 
 __all__ = ["delete_group", "reset_group"]
 
 _Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group's name.")]
 _Stream = Annotated[str, typer.Option("--stream", metavar="STREAM", help="The stream whose group it is.")]
-_Pool = Annotated[str | None, typer.Option("--pool", metavar="NAME", help="Only in this pool.")]
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 
 
 @NOUN.verb("reset")
@@ -28,9 +26,9 @@ async def reset_group(
         str,
         typer.Option("--to", metavar="beginning|new|ID|TIME", help="Go on after this id, or at this time."),
     ],
-    pool: _Pool = None,
-    yes: _Yes = False,
-    dry_run: _DryRun = False,
+    pool: Pool = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
 ) -> int:
     """Have a group go on at another place: handle again what is there, or skip it.
 
@@ -55,10 +53,10 @@ async def delete_group(
     cli: Cli,
     group: _Group,
     stream: _Stream,
-    pool: _Pool = None,
+    pool: Pool = None,
     force: Annotated[bool, typer.Option("--force", help="Although somebody works in it.")] = False,
-    yes: _Yes = False,
-    dry_run: _DryRun = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
 ) -> int:
     """Remove a group with its place, or stop expecting one that was never started. Failed messages stay."""
     async with cli.operations() as operations, suggesting(operations):

@@ -8,6 +8,7 @@ from penstock.cli._cli import Cli
 from penstock.cli._errors import DONE, Refusal, WrongUsage
 from penstock.cli._groups import NOUN
 from penstock.cli._near import suggesting
+from penstock.cli._options import Pool, Yes
 from penstock.cli._output import Column
 from penstock.operations import Moved
 
@@ -26,9 +27,9 @@ async def claim_pending(
         str, typer.Option("--to", metavar="CONSUMER", help="The consumer that shall handle it.")
     ],
     stream: Annotated[str | None, typer.Option("--stream", metavar="STREAM", help="Only there.")] = None,
-    pool: Annotated[str | None, typer.Option("--pool", metavar="NAME", help="Only in this pool.")] = None,
+    pool: Pool = None,
     force: Annotated[bool, typer.Option("--force", help="Although the first one is at work.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be moved, and do nothing.")
     ] = False,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Final, Protocol
 
 from penstock.cli._errors import Refusal
 
-__all__ = ["Line", "Source", "read_lines"]
+__all__ = ["Line", "Source", "read_lines", "standard_input"]
 
 _CHUNK: Final = 256 * 1024
 _AHEAD: Final = 2
@@ -29,6 +30,12 @@ class Source(Protocol):
 
     def read(self, size: int = -1, /) -> bytes | None:
         """What is there, waiting for the first byte; nothing at the end."""
+
+
+def standard_input() -> Source:
+    """Standard input without its buffer, which a thread that is still reading would hold locked at the end."""
+    source: Source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    return source
 
 
 async def read_lines(source: Source, *, longest: int) -> AsyncIterator[list[Line]]:

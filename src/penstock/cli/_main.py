@@ -13,6 +13,7 @@ import typer
 from penstock.cli import (
     _archive,
     _config,
+    _db,
     _demo,
     _emit,
     _failed,
@@ -27,14 +28,20 @@ from penstock.cli import (
     _init,
     _listen,
     _listeners,
+    _projections,
     _purge,
+    _relays,
     _run,
     _scheduled,
     _server,
     _status,
+    _store,
+    _store_append,
+    _store_moving,
     _streams,
     _streams_repartition,
 )
+from penstock.cli._beginning_again import AGAIN, begin_again, has_supervisor
 from penstock.cli._commands import Noun, global_parameters, options_from
 from penstock.cli._errors import DONE, explain, human_text
 from penstock.cli._output import Output
@@ -50,6 +57,10 @@ _NOUNS = (
     _groups.NOUN,
     _history.NOUN,
     _scheduled.NOUN,
+    _store.NOUN,
+    _projections.NOUN,
+    _relays.NOUN,
+    _db.NOUN,
     _server.NOUN,
     _config.NOUN,
 )
@@ -60,6 +71,8 @@ _MORE_VERBS = (
     _groups_change,
     _groups_claim,
     _purge,
+    _store_append,
+    _store_moving,
     _streams_repartition,
 )
 """Verbs in modules of their own; importing them adds them to their noun."""
@@ -107,10 +120,13 @@ _COMMAND = typer.main.get_command(_tree())
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and answer its exit code: 0 done, 1 refused, 2 usage, 3 partial failure, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    is_alone = not has_supervisor()
     try:
         code = _COMMAND.main(words, prog_name="penstock", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as failure:  # noqa: BLE001  the last one who can say something
         return _end(failure, words)
+    if code == AGAIN and is_alone:
+        begin_again()
     return code if isinstance(code, int) else DONE
 
 

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from penstock.cli._errors import Refusal, WrongUsage
-from penstock.errors import UnknownGroupError, UnknownStreamError
+from penstock.errors import UnknownEventStreamError, UnknownGroupError, UnknownStreamError
 from penstock.operations import Operations
 
-__all__ = ["hint_for_new", "nearest", "one_of", "suggesting"]
+__all__ = ["hint_for_new", "nearest", "one_of", "suggesting", "suggesting_streams"]
 
 C = TypeVar("C", bound=str)
 
@@ -61,6 +61,23 @@ async def suggesting(operations: Operations) -> AsyncIterator[None]:
             did_you_mean=nearest(failure.group, groups),
             stream=failure.stream,
             group=failure.group,
+        ) from failure
+
+
+@asynccontextmanager
+async def suggesting_streams(operations: Operations, store: str) -> AsyncIterator[None]:
+    """Within the block an unknown event stream becomes a refusal that proposes others."""
+    try:
+        yield
+    except UnknownEventStreamError as failure:
+        page = await operations.stores.streams(store, limit=1000)
+        known = [stream.name for stream in page.items]
+        raise Refusal(
+            f"store {store!r} has no event stream {failure.stream!r}",
+            remedy=_there_are("event streams", known),
+            did_you_mean=nearest(failure.stream, known),
+            stream=failure.stream,
+            store=store,
         ) from failure
 
 

@@ -2,11 +2,11 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -26,6 +26,8 @@ from rich.text import Text
 from penstock.cli._plain import json_text, plain
 
 __all__ = ["Column", "Output", "ago", "clean", "clock_time", "short_duration"]
+
+T = TypeVar("T")
 
 FORMAT: Final = 1
 _WIDE = 500
@@ -125,6 +127,16 @@ class Output:
             self.say(Text.assemble((name.ljust(width), "bold"), "  ", first))
             for line in others:
                 self.say(" " * (width + 2) + line)
+
+    def in_full(self, found: Sequence[T], show: "Callable[[Output, T], None]") -> None:
+        """Each of *found* as *show* shows it, a blank line between two; with ``--json`` the one document."""
+        if self.json:
+            self.document(items=found)
+            return
+        for number, each in enumerate(found):
+            if number:
+                self.say()
+            show(self, each)
 
     def _print_table(self, table: Table) -> None:
         if self._stdout.is_terminal:

@@ -11,6 +11,7 @@ from rich.text import Text
 from penstock.cli._cli import Cli
 from penstock.cli._errors import DONE, WrongUsage
 from penstock.cli._near import suggesting
+from penstock.cli._options import Pool, Yes
 from penstock.cli._output import Column, Output, clean
 from penstock.cli._streams import NOUN
 from penstock.clock import parse_duration
@@ -19,10 +20,8 @@ from penstock.position import EntryId
 
 __all__ = ["delete_stream", "held_text", "purge_streams", "trim_stream"]
 
-_Pool = Annotated[str | None, typer.Option("--pool", metavar="NAME", help="Only in this pool.")]
 _Stream = Annotated[str, typer.Argument(metavar="STREAM", help="The stream's name.")]
 _Force = Annotated[bool, typer.Option("--force", help="Also what groups, cursors and relays still need.")]
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and do nothing.")]
 
 
@@ -38,9 +37,9 @@ async def purge_streams(
     older_than: Annotated[
         str | None, typer.Option("--older-than", metavar="DURATION", help="Only what is older.")
     ] = None,
-    pool: _Pool = None,
+    pool: Pool = None,
     force: _Force = False,
-    yes: _Yes = False,
+    yes: Yes = False,
     dry_run: _DryRun = False,
 ) -> int:
     """Remove entries that nobody needs any more, and say who holds the others.
@@ -72,9 +71,9 @@ async def trim_stream(
     below: Annotated[
         str | None, typer.Option("--below", metavar="ID", help="Remove what lies below this id.")
     ] = None,
-    pool: _Pool = None,
+    pool: Pool = None,
     force: _Force = False,
-    yes: _Yes = False,
+    yes: Yes = False,
     dry_run: _DryRun = False,
 ) -> int:
     """Remove the oldest entries of one stream, as far as nobody needs them."""
@@ -98,7 +97,7 @@ async def trim_stream(
 
 @NOUN.verb("delete")
 async def delete_stream(
-    cli: Cli, stream: _Stream, pool: _Pool = None, yes: _Yes = False, dry_run: _DryRun = False
+    cli: Cli, stream: _Stream, pool: Pool = None, yes: Yes = False, dry_run: _DryRun = False
 ) -> int:
     """Remove a stream with its groups, failed messages, cursors: everything, whoever needs it."""
     async with cli.operations() as operations, suggesting(operations):

@@ -58,8 +58,13 @@ class _Stopping:
             self._task.cancel()
 
 
-async def work_until_signalled(work: Stoppable, *, say: Callable[[], None]) -> int:
-    """Run *work* to its end; the exit code. *say* tells that it begins, once signals are heard. Raises as its run."""
+async def work_until_signalled(
+    work: Stoppable, *, say: Callable[[], None], ended: Callable[[], int] = lambda: DONE
+) -> int:
+    """Run *work* to its end; the exit code. *say* tells that it begins, once signals are heard. Raises as its run.
+
+    *ended* gives the exit code of an end that no signal has brought about.
+    """
     task = asyncio.create_task(work.run(), name="work")
     stopping = _Stopping(work, task)
     with _listening(stopping):
@@ -72,6 +77,8 @@ async def work_until_signalled(work: Stoppable, *, say: Callable[[], None]) -> i
                 await asyncio.gather(task, return_exceptions=True)
                 raise
             await asyncio.gather(task, return_exceptions=True)
+    if not stopping.asked:
+        return ended()
     return INTERRUPTED if stopping.asked > 1 else DONE
 
 

@@ -7,15 +7,13 @@ import typer
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
 from penstock.cli._errors import DONE, PARTIAL, Refusal
+from penstock.cli._options import DryRun, Yes
 from penstock.cli._output import Column, ago
 from penstock.operations import Scheduled
 
 __all__ = ["NOUN"]
 
 NOUN: Final = Noun("scheduled", "Scheduled: events that wait for their time, and what recurs.")
-
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 
 
 @NOUN.verb("list")
@@ -63,8 +61,8 @@ async def cancel_scheduled(
     event_ids: Annotated[
         list[str], typer.Argument(metavar="ID...", help="Event ids, as `scheduled list` shows them.")
     ],
-    yes: _Yes = False,
-    dry_run: _DryRun = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
 ) -> int:
     """Take back events that wait. What has entered its stream meanwhile stays there."""
     wanted = list(dict.fromkeys(event_ids))

@@ -1,11 +1,10 @@
 """``penstock server``: the embedded server of the data folder."""
 
-from typing import Annotated, Final
-
-import typer
+from typing import Final
 
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
+from penstock.cli._options import DryRun, Yes
 from penstock.cli._output import ago
 from penstock.cli._plain import plain
 from penstock.operations import Operations, ServerStatus
@@ -30,10 +29,8 @@ async def server_start(cli: Cli) -> None:
 @NOUN.verb("stop")
 async def server_stop(
     cli: Cli,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
-    ] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Stop the embedded server. Its data is complete on disk, and the next use starts it again."""
     operations = Operations(cli.tool_app(), connect=False)

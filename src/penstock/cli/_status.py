@@ -3,6 +3,7 @@
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
 from penstock.cli._plain import plain
+from penstock.cli._projections_shown import projection_table
 from penstock.cli._streams import group_table, stream_table
 from penstock.operations import Operations, ServerSummary, Status
 
@@ -36,6 +37,7 @@ async def status(cli: Cli) -> None:
             ("Streams", sum(stream.exists for stream in found.streams)),
             ("Workers", _workers(found)),
             ("Failed messages", _failures(found)),
+            *_projections(found),
             *([("Housekeeping", _housekeeping(found))] if found.uncollected else []),
         ]
     )
@@ -45,6 +47,12 @@ async def status(cli: Cli) -> None:
     if found.groups:
         cli.out.say()
         group_table(cli.out, found.groups)
+    for kind in ("projection", "relay"):
+        if some := [each for each in found.projections if each.kind == kind]:
+            cli.out.say()
+            projection_table(cli.out, some)
+    for problem in found.problems:
+        cli.out.warn(problem)
 
 
 def _server(server: ServerSummary, *, several: bool) -> str:
@@ -74,6 +82,25 @@ def _workers(found: Status) -> str:
 def _housekeeping(found: Status) -> str:
     few = ", ".join(found.uncollected[:5]) + (" ..." if len(found.uncollected) > 5 else "")
     return f"nobody collects {few}, which have a retention; `penstock run` or `penstock housekeeping` would"
+
+
+def _projections(found: Status) -> list[tuple[str, object]]:
+    """How many run, how many do not, and how much waits for them."""
+    facts: list[tuple[str, object]] = []
+    for kind, title in (("projection", "Projections"), ("relay", "Relays")):
+        some = [each for each in found.projections if each.kind == kind]
+        bad = sum(each.state in ("failed", "halted") for each in some)
+        parked = sum(each.parked for each in some)
+        lag = sum(each.lag_events for each in some)
+        if some:
+            parts = [
+                f"{sum(each.holder is not None for each in some):,} of {len(some):,} run",
+                *([f"{bad:,} failed, see `penstock {kind}s list`"] if bad else []),
+                *([f"{parked:,} events put aside, see `penstock failed list`"] if parked else []),
+                f"{lag:,} events behind",
+            ]
+            facts.append((title, "; ".join(parts)))
+    return facts
 
 
 def _failures(found: Status) -> str:

@@ -12,6 +12,7 @@ from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
 from penstock.cli._errors import WrongUsage
 from penstock.cli._near import suggesting
+from penstock.cli._options import Pool
 from penstock.cli._output import Column, Output, ago, clean, clock_time, short_duration
 from penstock.cli._plain import json_text, plain
 from penstock.operations import EntryView, GroupSummary, LeaseView, StreamDetail, StreamSummary
@@ -23,11 +24,10 @@ NOUN: Final = Noun("streams", "Streams: what they hold, and what comes into them
 
 _NO_STREAMS = "No streams yet. The first event makes one: penstock emit NAME JSON"
 _Stream = Annotated[str, typer.Argument(metavar="STREAM", help="The stream's name.")]
-_Pool = Annotated[str | None, typer.Option("--pool", metavar="NAME", help="Only in this pool.")]
 
 
 @NOUN.verb("list")
-async def list_streams(cli: Cli, pool: _Pool = None) -> None:
+async def list_streams(cli: Cli, pool: Pool = None) -> None:
     """List the streams that exist, and those that are registered and do not exist yet."""
     async with cli.operations() as operations:
         found = await operations.streams(pool=pool)
@@ -40,7 +40,7 @@ async def list_streams(cli: Cli, pool: _Pool = None) -> None:
 
 
 @NOUN.verb("show")
-async def show_stream(cli: Cli, stream: _Stream, pool: _Pool = None) -> None:
+async def show_stream(cli: Cli, stream: _Stream, pool: Pool = None) -> None:
     """Show one stream with its groups and the cursors of its readers."""
     async with cli.operations() as operations, suggesting(operations):
         detail = await operations.stream(stream, pool=pool)
@@ -87,7 +87,7 @@ async def tail_streams(
     no_follow: Annotated[
         bool, typer.Option("--no-follow", help="End when everything there is has been shown.")
     ] = False,
-    pool: _Pool = None,
+    pool: Pool = None,
 ) -> None:
     """Show the last entries and every further one as it comes. Nothing is acknowledged, and no group moves."""
     if start is not None and last is not None:

@@ -8,6 +8,7 @@ import typer
 from penstock.cli._cli import Cli
 from penstock.cli._errors import DONE, REFUSED, WrongUsage
 from penstock.cli._near import suggesting
+from penstock.cli._options import Yes
 from penstock.cli._output import Column, Output
 from penstock.cli._plain import plain
 from penstock.cli._streams import NOUN
@@ -33,7 +34,7 @@ async def repartition(
     ] = _DRAIN_WITHIN,
     abort: Annotated[bool, typer.Option("--abort", help="Give up a change that was interrupted.")] = False,
     pool: Annotated[str | None, typer.Option("--pool", metavar="NAME", help="The stream's pool.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be waited for, and do nothing.")
     ] = False,

@@ -14,6 +14,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from penstock.cli._beginning_again import AGAIN
 from penstock.cli._errors import DONE, INTERRUPTED, REFUSED, USAGE
 from penstock.cli._pool import Backlog, Bounds, Sizing
 from penstock.cli._running import SUPERVISOR_PIPE
@@ -149,10 +150,10 @@ class Supervisor:
                 return
             if self._stopping.is_set() or (code == DONE and not changed.is_set()):
                 # SIGTERM itself ends only a worker that had not begun yet.
-                clean = code in (DONE, INTERRUPTED, -signal.SIGTERM)
+                clean = code in (DONE, INTERRUPTED, AGAIN, -signal.SIGTERM)
                 self._code = self._code or (DONE if clean else REFUSED)
                 return
-            if changed.is_set():
+            if changed.is_set() or code == AGAIN:
                 delay = _SHORTEST
                 continue
             if self._watch is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from penstock.config._saying import mask
 from penstock.errors import InvalidSettingsError, MissingExtraError
 
 __all__ = ["FileContent", "KeyPath", "find_file", "read_file", "split_key"]
@@ -116,7 +117,8 @@ def _inside(tables: object) -> object:
 
 
 def _wrong(path: Path, reason: str) -> InvalidSettingsError:
-    return InvalidSettingsError([f"{path}: {reason}"])
+    # Where a file should be named, a server's URL may stand.
+    return InvalidSettingsError([f"{mask(str(path))}: {reason}"])
 
 
 # -- TOML -------------------------------------------------------------------------------------------------------

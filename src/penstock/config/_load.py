@@ -22,7 +22,10 @@ from penstock.config._layers import (
     read_source,
 )
 from penstock.config._model import Settings
+from penstock.config._projections import read_consuming, read_producing
+from penstock.config._relays import read_relays
 from penstock.config._schema import ROOT, Key
+from penstock.config._stores import read_stores
 from penstock.errors import InvalidSettingsError
 
 __all__ = ["load_settings"]
@@ -78,6 +81,9 @@ def load_settings(
     said = {**in_code, **in_file, **in_environment, **on_command_line}
     values = {name: said[(name,)].value if (name,) in said else key.default for name, key in _KEYS.items()}
     declared = read_declared(said, problems, strict=bool(values["strict"]), layouts=layouts)
+    stores = read_stores(said, problems)
+    consuming = read_consuming(said, problems, stores=stores)
+    producing = read_producing(said, problems, stores=stores)
     values["data_folder"] = _data_folder(said.get(("data_folder",)), path, base, environ, problems)
     values["source"] = values["source"] or source
     if problems.found:
@@ -89,6 +95,10 @@ def load_settings(
         groups=declared.groups,
         listeners=declared.listeners,
         archive=read_archive(said),
+        stores=stores,
+        consuming=consuming,
+        producing=producing,
+        relays={**read_relays(said), **{name: each.options for name, each in producing.items()}},
         origins=_origins(said, named_by),
         file=path,
     )
@@ -150,6 +160,7 @@ def _opened(path: Path | None, problems: Problems) -> Iterator[Source]:
 def _names(said: Mapping[KeyPath, Said], groups: Iterable[str]) -> dict[str, set[str]]:
     """The names in use so far, by the table they are keys of. An event's name is its stream's, unless it says more."""
     names = {"groups": set(groups), "pools": set[str](), "stream": set[str](), "listeners": set[str]()}
+    names["stores"] = {"local", "shared"}
     for path, each in said.items():
         match path:
             case (table, name) if table in names:

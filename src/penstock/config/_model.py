@@ -1,26 +1,59 @@
 """What settings are once they have been read: frozen values, in the types that the rest of penstock works with."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from penstock.listeners.patterns import is_pattern
 from penstock.position import parse_start
 from penstock.retry import Retry
 from penstock.streams.collector import Retention
 
 __all__ = [
     "DEFAULT_POOL",
+    "LOCAL_STORE",
     "ArchiveSettings",
     "ListenerSettings",
     "PoolSettings",
+    "ProjectionSettings",
     "Settings",
+    "StoreSettings",
     "StreamSettings",
 ]
 
 DEFAULT_POOL = "default"
 """The pool of every stream that names no other; its URL is the setting ``streams``."""
+
+
+LOCAL_STORE = "local"
+"""The event store of a service's own; its URL is the setting ``store``."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """One event store."""
+
+    name: str
+    url: str | None = field(default=None, repr=False)  # it may hold a password
+    """``None``: a SQLite file in the data folder."""
+    poll: timedelta | None = None
+    """How often PostgreSQL is looked at for what nobody rang for; ``None``: as the backend has it."""
+    listen_url: str | None = field(default=None, repr=False)
+    """Where PostgreSQL is listened to when `url` leads through a pooler of transactions."""
+    schema: str | None = None
+    """The schema of PostgreSQL that the tables are in; ``None``: the connection's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionSettings:
+    """A projection that settings declare."""
+
+    said: Mapping[str, Any]
+    """What is said of it, and only that, by the names of the settings."""
+    options: Mapping[str, Any]
+    """The same as keyword arguments for ``App.projection`` or ``App.relay``, `retry` as a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +127,8 @@ class Settings:
     source: str | None = None
     reconnect_attempts: int | None = None
     """``None``: without end."""
+    inbox_retention: timedelta = timedelta(days=14)
+    """How long the ids of handled events are kept in the inboxes of listeners with a store."""
     housekeeping: bool = True
     """Whether workers collect, and do what else keeps a house in order, beside their work."""
     app: str | None = None
@@ -108,6 +143,15 @@ class Settings:
     )
     """By event name."""
     archive: ArchiveSettings = ArchiveSettings()
+    store: str | None = field(default=None, repr=False)  # it may hold a password
+    """The URL of the local store as it was said; `stores` has it with its path made absolute."""
+    stores: Mapping[str, StoreSettings] = field(default_factory=dict[str, StoreSettings])
+    consuming: Mapping[str, ProjectionSettings] = field(default_factory=dict[str, ProjectionSettings])
+    """The projections with a handler."""
+    producing: Mapping[str, ProjectionSettings] = field(default_factory=dict[str, ProjectionSettings])
+    """Those that relay to a shared store; they are among `relays` as well."""
+    relays: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """What is set for each relay, and only that: keyword arguments for ``App.relay``."""
     origins: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Dotted key -> ``default``, ``code``, a file's name, ``environment PENSTOCK_...`` or ``command line``."""
     file: Path | None = None
@@ -121,6 +165,14 @@ class Settings:
             for name, each in self.stream_settings.items()
             if each.partitions is not None
         }
+
+    def stream_groups(self) -> Iterator[tuple[str, str]]:
+        """Streams that the settings name, each with every group that they name for it, in pairs."""
+        for stream, declared in self.stream_settings.items():
+            yield from ((stream, group) for group in declared.groups or ())
+        for group in self.groups:
+            listed = self.group_settings(group).get("streams", ())
+            yield from ((stream, group) for stream in listed if not is_pattern(stream))
 
     def group_settings(self, name: str) -> dict[str, Any]:
         """What is set for the group, as keyword arguments for ``App.group``; empty if there is nothing.

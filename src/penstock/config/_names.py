@@ -7,10 +7,22 @@ from penstock.config._model import ListenerSettings
 from penstock.config._readers import Reader, or_none, reference, text
 from penstock.config._saying import nearest, shown
 from penstock.errors import ConfigurationError, UsageError
-from penstock.listeners.groups import Group, GroupSettings
+from penstock.listeners.groups import Group
+from penstock.listeners.settings import GroupSettings
 from penstock.streams.keys import Keys
 
-__all__ = ["group_name", "listeners", "pool_streams", "stream_groups", "stream_name", "texts"]
+__all__ = [
+    "group_name",
+    "listeners",
+    "pool_streams",
+    "store_name",
+    "store_url",
+    "stream_groups",
+    "stream_name",
+    "texts",
+]
+
+_DATABASES = ("sqlite", "postgresql", "postgres")
 
 
 def stream_name(value: object, loose: bool) -> str:
@@ -25,6 +37,29 @@ def group_name(value: object, loose: bool) -> str:
         return Group(text(value, loose), GroupSettings()).name
     except ConfigurationError as error:
         raise UsageError(str(error)) from None
+
+
+def store_url(value: object, loose: bool) -> str:
+    """The URL of a store's database."""
+    found = text(value, loose).strip()
+    scheme, _, rest = found.partition("://")
+    if scheme.partition("+")[0].lower() not in _DATABASES or not rest:
+        raise UsageError(
+            f"{shown(found)} is no URL of a store; write sqlite:///shop.db or postgresql://HOST/NAME"
+        )
+    if scheme == "sqlite" and (not rest.startswith("/") or rest in ("/", "/:memory:")):
+        raise UsageError(
+            f"{shown(found)} names no file; write sqlite:///shop.db, or sqlite:////var/lib/shop.db"
+        )
+    return found
+
+
+def store_name(value: object, loose: bool) -> str:
+    """The name of a store."""
+    found = text(value, loose)
+    if not found.replace("-", "").replace("_", "").isalnum():
+        raise UsageError(f"{shown(found)} is no name of a store; letters, digits, '-' and '_' can be in one")
+    return found
 
 
 def texts(of: Reader, example: str) -> Reader:

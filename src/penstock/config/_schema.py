@@ -11,15 +11,31 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 from penstock.config import _names as names
 from penstock.config import _readers as read
+from penstock.config import _relays as relays
 from penstock.config._model import DEFAULT_POOL
 from penstock.config._readers import Reader
 from penstock.config._retention import retention
-from penstock.listeners.groups import GroupSettings
+from penstock.listeners.settings import GroupSettings
 from penstock.position import Start
 from penstock.retry import Retry
 from penstock.streams.layouts import NATIVE
 
-__all__ = ["ARCHIVE", "GROUP", "POOL", "RETRY", "ROOT", "STREAM", "Key", "Named", "Node", "Section"]
+__all__ = [
+    "ARCHIVE",
+    "CONSUMING",
+    "GROUP",
+    "POOL",
+    "PRODUCING",
+    "RELAY",
+    "RETRY",
+    "ROOT",
+    "STORE",
+    "STREAM",
+    "Key",
+    "Named",
+    "Node",
+    "Section",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +144,66 @@ GROUP = Section(
     }
 )
 ARCHIVE = Section({"driver": Key(read.text), "url": Key(read.text)})
+STORE = Section(
+    {
+        "url": Key(names.store_url),
+        "poll": Key(read.duration),
+        "listen_url": Key(names.store_url),
+        "schema": Key(read.text),
+    }
+)
+RELAY = Section(
+    {
+        "source": Key(read.text, "local"),
+        "target": Key(read.text, "streams"),
+        "events": _optional("all", names.texts(read.text, '["order.placed"]')),
+        "streams": Key(names.texts(read.text, '["order-17"]')),
+        "categories": Key(names.texts(read.text, '["order"]')),
+        "to": Key(read.text),
+        "rename": Key(relays.renamed),
+        "mode": Key(read.one_of("background", "on_demand"), "background"),
+        "on_failure": Key(read.one_of("halt", "retry", "park", "skip"), "halt"),
+        "retry": RETRY,
+        "page": Key(read.count, 1000),
+        "keep": _optional("forever", read.duration),
+        "archive": Key(read.flag, False),
+    }
+)
+CONSUMING = Section(
+    {
+        "stream_name": Key(read.text),
+        "stream_names": Key(names.texts(read.text, '["orders-stream"]')),
+        "categories": Key(names.texts(read.text, '["order"]')),
+        "environment": Key(read.one_of("local", "shared")),
+        "store": Key(names.store_name),
+        "into": Key(names.store_name, "local"),
+        "handler": Key(read.reference("'module:Class'", attribute=True)),
+        "version": Key(read.count, 1),
+        "background_process": Key(read.flag, True),
+        "mode": Key(read.one_of("background", "on_demand"), "background"),
+        "on_failure": Key(read.one_of("halt", "retry", "park", "skip"), "halt"),
+        "retry": RETRY,
+        "page": Key(read.count, 1000),
+    }
+)
+PRODUCING = Section(
+    {
+        "stream_name": Key(read.text),
+        "stream_names": Key(names.texts(read.text, '["orders-stream"]')),
+        "target": Key(names.store_name, "shared"),
+        "background_process": Key(read.flag, True),
+        "mode": Key(read.one_of("background", "on_demand"), "background"),
+        "on_failure": Key(read.one_of("halt", "retry", "park", "skip"), "halt"),
+        "retry": RETRY,
+        "page": Key(read.count, 1000),
+    }
+)
 ROOT = Section(
     {
         "config": Key(read.path),
         "app": Key(read.reference("'module' or 'module:name'", attribute=False)),
         "streams": _optional("embedded", read.url),
+        "store": _optional("embedded", names.store_url),
         "namespace": Key(read.namespace, ""),
         "strict": Key(read.flag, False),
         "data_folder": Key(read.path),
@@ -140,6 +211,7 @@ ROOT = Section(
         "max_body": Key(read.size, 1024 * 1024),
         "source": Key(read.text),
         "reconnect_attempts": _optional("endless", read.count_or_zero),
+        "inbox_retention": Key(read.duration, timedelta(days=14)),
         "housekeeping": Key(read.flag, True),
         "log_level": Key(read.one_of("debug", "info", "warning", "error", "critical"), "info"),
         "pools": Named("pool", read.text, POOL),
@@ -147,5 +219,13 @@ ROOT = Section(
         "groups": Named("consumer group", names.group_name, GROUP),
         "listeners": Named("event", read.text, Key(names.listeners)),
         "archive": ARCHIVE,
+        "stores": Named("store", names.store_name, STORE),
+        "projections": Section(
+            {
+                "consuming": Named("projection", read.text, CONSUMING),
+                "producing": Named("projection", read.text, PRODUCING),
+            }
+        ),
+        "relays": Named("relay", read.text, RELAY),
     }
 )

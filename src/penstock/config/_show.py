@@ -10,7 +10,20 @@ from penstock.config._layers import dotted
 from penstock.config._model import ListenerSettings, Settings
 from penstock.config._retention import written_retention
 from penstock.config._saying import mask
-from penstock.config._schema import ARCHIVE, GROUP, POOL, RETRY, ROOT, STREAM, Key, Section
+from penstock.config._schema import (
+    ARCHIVE,
+    CONSUMING,
+    GROUP,
+    POOL,
+    PRODUCING,
+    RELAY,
+    RETRY,
+    ROOT,
+    STORE,
+    STREAM,
+    Key,
+    Section,
+)
 from penstock.position import EntryId, StartPoint
 from penstock.streams.collector import Retention
 
@@ -54,6 +67,37 @@ def _values(settings: Settings) -> Iterator[tuple[tuple[str, ...], object]]:
         yield ("listeners", event), listeners
     archive = {"driver": settings.archive.driver, "url": settings.archive.url}
     yield from _section(("archive",), ARCHIVE, archive, tuple(archive))
+    for name, store in settings.stores.items():
+        said = {key: getattr(store, key) for key in STORE.keys}
+        yield from _section(("stores", name), STORE, said, tuple(said))
+    for kind, section, declared in (
+        ("consuming", CONSUMING, settings.consuming),
+        ("producing", PRODUCING, settings.producing),
+    ):
+        for name, projection in declared.items():
+            yield from _projection(("projections", kind, name), section, projection.said)
+    for name, relay in settings.relays.items():
+        if name in settings.producing:
+            continue
+        yield from _section(("relays", name), RELAY, relay, tuple(RELAY.keys))
+        retry = cast("Mapping[str, object]", relay.get("retry", {}))
+        yield from _section(("relays", name, "retry"), RETRY, retry, tuple(RETRY.keys))
+
+
+_ONLY_SAID = ("stream_name", "stream_names", "categories", "environment", "store", "background_process")
+"""Of a projection, what has another word beside it."""
+
+
+def _projection(
+    path: tuple[str, ...], section: Section, said: Mapping[str, object]
+) -> Iterator[tuple[tuple[str, ...], object]]:
+    unsaid = {key for key in _ONLY_SAID if key not in said}
+    if "background_process" in said:
+        unsaid.add("mode")
+    yield from _section(path, section, said, tuple(key for key in section.keys if key not in unsaid))
+    yield from _section(
+        (*path, "retry"), RETRY, cast("Mapping[str, object]", said.get("retry", {})), tuple(RETRY.keys)
+    )
 
 
 def _section(

@@ -1,11 +1,12 @@
 """``penstock demo``: a year of real flights through a real server, with a crash, a bug and a comparison at the end.
 
 Read it in this order: `events` (what is told), `listeners` (who listens), `book` (where figures are kept so that an
-event counts once), `aircraft` (order by key, and the archive), `story` (what happens). `data` reads the table,
-`figures` computes the answer without any events.
+event counts once), `aircraft` (order by key, and the archive), `ledger` and `keeping` (the event store), `story` (what
+happens). `data` reads the table, `figures` computes the answer without any events.
 """
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -27,20 +28,33 @@ FEWEST_FLIGHTS = 1000
 _INTERRUPTED = 130
 
 _SETTINGS = """\
-# The demo's project: commands that are run in this folder look at its server.
+# The demo's project: commands that are run in this folder look at its server and its stores.
 app = "penstock.demo.listeners:app"
+store = {store}
+
+[stores.shared]
+url = {shared}
 
 [archive]
 driver = "files"
 """
 
 
-def main(flights: int | None = None, stay: bool = False, *, folder: Path | None = None) -> int:
+def main(
+    flights: int | None = None,
+    stay: bool = False,
+    *,
+    folder: Path | None = None,
+    store: str = "sqlite:///ledger.db",
+    shared: str = "sqlite:///shared.db",
+) -> int:
     """Play the demo; 0 if the figures came out equal and nothing was left failed, 1 if not, 130 if interrupted.
 
     Args:
         flights: How many flights, from the beginning of the table; left out, all 336,776 of the year.
         stay: Keep server and workers going afterwards, until Ctrl-C.
+        store: The database of the ledger.
+        shared: The database of the store that it shares with others.
         folder: Where settings, data and logs go, and stay; left out, a temporary folder that is removed.
 
     Raises:
@@ -55,7 +69,7 @@ def main(flights: int | None = None, stay: bool = False, *, folder: Path | None 
     table_folder()
     on_ctrl_c = signal.getsignal(signal.SIGINT)
     try:
-        with _own_settings(), _project(folder) as project, Workers(project) as workers:
+        with _own_settings(), _project(folder, store, shared) as project, Workers(project) as workers:
             try:
                 return asyncio.run(_play(project, workers, flights, stay))
             except (KeyboardInterrupt, asyncio.CancelledError):
@@ -69,6 +83,7 @@ def main(flights: int | None = None, stay: bool = False, *, folder: Path | None 
 
 
 async def _play(project: Path, workers: Workers, limit: int | None, stay: bool) -> int:
+    from penstock.demo.ledger import app as ledger
     from penstock.demo.listeners import app
     from penstock.demo.story import Story
 
@@ -76,9 +91,10 @@ async def _play(project: Path, workers: Workers, limit: int | None, stay: bool) 
     assert task is not None
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    app.configure(file=project / "penstock.toml")
+    for each in (app, ledger):
+        each.configure(file=project / "penstock.toml")
     screen = Screen()
-    async with app:
+    async with app, ledger:
         went_well = await Story(screen, workers, project, limit).tell()
         if stay:
             await _stay(screen, project)
@@ -99,13 +115,15 @@ async def _stay(screen: Screen, project: Path) -> None:
         f"{command} streams tail flights\n"
         f"{command} groups show flights board\n"
         f"{command} failed list\n"
-        f"{command} archive list"
+        f"{command} archive list\n"
+        f"{command} store show\n"
+        f"{command} projections list"
     )
     await ended.wait()
 
 
 @contextmanager
-def _project(folder: Path | None) -> Iterator[Path]:
+def _project(folder: Path | None, store: str, shared: str) -> Iterator[Path]:
     """A folder with settings of its own, whose server is stopped at the end. One of our own making is removed."""
     from penstock.streams.embedded import stop_server
 
@@ -114,7 +132,8 @@ def _project(folder: Path | None) -> Iterator[Path]:
     project = Path(tempfile.mkdtemp(prefix="penstock-demo-")) if folder is None else folder.absolute()
     try:
         project.mkdir(parents=True, exist_ok=True)
-        (project / "penstock.toml").write_text(_SETTINGS, encoding="utf-8")
+        settings = _SETTINGS.format(store=json.dumps(store), shared=json.dumps(shared))
+        (project / "penstock.toml").write_text(settings, encoding="utf-8")
         yield project
     finally:
         stop_server(project / ".penstock")

@@ -11,6 +11,7 @@ from penstock.demo.book import Book
 from penstock.demo.data import Flight, flights
 from penstock.demo.events import FlightEvent, events_of
 from penstock.demo.figures import compute, differences
+from penstock.demo.keeping import Keeping
 from penstock.demo.listeners import app
 from penstock.demo.processes import WorkerProcess, Workers
 from penstock.demo.screen import Bars, Screen
@@ -66,6 +67,7 @@ class Story:
         equal = await self._compare(table)
         equal = await self._follow_the_aircraft(table) and equal
         equal = await self._archive_and_restore() and equal
+        equal = await Keeping(self.screen, self.workers).tell(table) and equal
         self.screen.say(f"Everything took {time.monotonic() - began:.1f} s.")
         return equal
 

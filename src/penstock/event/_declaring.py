@@ -9,7 +9,7 @@ from penstock.errors import ConfigurationError, UsageError
 from penstock.event._bodies import body_of
 from penstock.event._type import EventType, Key, Upcast
 
-__all__ = ["DECLARATION", "declare", "event", "event_type", "is_event", "nearest", "upcaster"]
+__all__ = ["DECLARATION", "declaration", "declare", "event", "event_type", "is_event", "nearest", "upcaster"]
 
 C = TypeVar("C", bound=type)
 
@@ -69,7 +69,7 @@ def upcaster(cls: type, *, from_version: int) -> Callable[[Upcast], Upcast]:
 
 def event_type(of: object) -> EventType:
     """What a class, or an instance's class, declares. Raises `UsageError` for one that declares nothing."""
-    declared = _declaration(of)
+    declared = declaration(of)
     if declared is None:
         raise UsageError(_undeclared(of if isinstance(of, type) else type(of)))
     return declared
@@ -77,10 +77,11 @@ def event_type(of: object) -> EventType:
 
 def is_event(of: object) -> bool:
     """Whether a class, or an instance's class, is declared as an event."""
-    return _declaration(of) is not None
+    return declaration(of) is not None
 
 
-def _declaration(of: Any) -> EventType | None:
+def declaration(of: Any) -> EventType | None:
+    """What a class, or an instance's class, declares; ``None`` for one that declares nothing."""
     declared = getattr(of, "__penstock__", None)
     # A class that inherits from an event without being declared itself would be read back as its base.
     if isinstance(declared, EventType) and (declared.cls is of.__class__ or declared.cls is of):

@@ -82,6 +82,8 @@ class EventType:
             )
         else:
             value = self.key(event)
+        if type(value) is str:
+            return value
         if isinstance(value, str):
             return str.__str__(value)  # of an enumeration its value, not its name
         if isinstance(value, int) and not isinstance(value, bool):

@@ -12,8 +12,10 @@ from penstock.listeners._worker import GroupWorker
 from penstock.listeners.calls import Dependencies
 from penstock.listeners.consuming import GroupConsumer
 from penstock.listeners.delivery import Delivery
-from penstock.listeners.groups import Call, Group, GroupSettings, Listener, Middleware, Registry, Router, on
+from penstock.listeners.groups import Call, Group, Listener, Middleware, on
+from penstock.listeners.registry import Registry, Router
 from penstock.listeners.runner import Runner, keep_alive
+from penstock.listeners.settings import GroupSettings
 
 __all__ = [
     "AfterAcknowledged",

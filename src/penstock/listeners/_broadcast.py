@@ -7,33 +7,27 @@ goes on. With a cursor the place survives a restart.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Sequence
 from datetime import timedelta
+from typing import Unpack
 
-from penstock.clock import Clock, SystemClock
-from penstock.errors import ConfigurationError, TransientError, UndecodableEntryError
+from penstock.errors import TransientError, UndecodableEntryError
 from penstock.lifecycle import State
 from penstock.listeners._backoff import Backoff, unless_quiet
-from penstock.listeners._handling import Failed, Handling, Kept, Route, failure_of
-from penstock.listeners._life import Runs
-from penstock.listeners._session import Counts
+from penstock.listeners._handling import Failed, Kept, Route, failure_of
 from penstock.listeners._settling import log_failure
-from penstock.listeners.calls import Dependencies
-from penstock.listeners.groups import Group, Middleware
-from penstock.listeners.patterns import FindStreams
+from penstock.listeners._works import WorkerOptions, Works
+from penstock.listeners.groups import Group
 from penstock.message import Message
 from penstock.position import BEGINNING, NEW, Start
 from penstock.streams.abc import RawId, StreamBroker
 from penstock.streams.following import FollowingReader, LanesOf
-from penstock.streams.layouts import NATIVE, EntryReader
-from penstock.telemetry import Observer, guarded
 
 __all__ = ["BroadcastWorker"]
 
 _BLOCK = timedelta(seconds=1)
 
 
-class BroadcastWorker(Runs):
+class BroadcastWorker(Works):
     """Runs listeners over every event of their streams. The options are those of `GroupWorker`."""
 
     def __init__(
@@ -41,53 +35,33 @@ class BroadcastWorker(Runs):
         broker: StreamBroker,
         group: Group,
         *,
-        dependencies: Dependencies | None = None,
-        streams: Sequence[str] | None = None,
-        find_streams: FindStreams | None = None,
         lanes_of: LanesOf | None = None,
-        middleware: Sequence[Middleware] = (),
         start: Start = NEW,
         cursor: str | None = None,
-        clock: Clock | None = None,
-        observer: Observer | None = None,
-        layout: EntryReader = NATIVE,
-        until_idle: bool = False,
-        idle_exit: timedelta | None = None,
-        reconnect_attempts: int | None = None,
+        **options: Unpack[WorkerOptions],
     ) -> None:
-        super().__init__(
-            "broadcast listeners",
-            Handling(group, dependencies or Dependencies(), middleware=middleware),
-            threads=group.settings.concurrency,
-        )
-        self.group = group
-        self.counts = Counts()
+        super().__init__("broadcast listeners", broker, group, **options)
         self.paused_by: BaseException | None = None
         self.consumer: str | None = None
-        self.streams = tuple(streams) if streams is not None else group.streams
-        self._find_streams = find_streams
         self._look_again = 0.0
-        if not self.streams and find_streams is None:
-            raise ConfigurationError("there is nothing to listen to; name an event")
-        self._broker = broker
         self._reader = FollowingReader(
             broker,
-            self.streams,
+            self._streams,
             lanes_of=lanes_of or _each_is_one,
             start=start,
             cursor=cursor,
-            layout=layout,
+            layout=self._layout,
             on_undecodable=self._tell_undecodable,
         )
         self._left: deque[Message] = deque()
         """What was read and not handled yet; a stop leaves it to the next run."""
         self._done: dict[str, RawId] = {}
         """The last message handled of each stream."""
-        self._clock = clock or SystemClock()
-        self._observer = guarded(observer)
-        self._until_idle = until_idle
-        self._idle_exit = idle_exit
-        self._reconnect_attempts = reconnect_attempts
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams it reads."""
+        return self._streams
 
     async def run(self) -> None:
         """Read and handle, in order, until `stop`, which lets the present message end. Raises as `GroupWorker.run`."""
@@ -131,8 +105,8 @@ class BroadcastWorker(Runs):
         is_first = self._look_again == 0.0
         self._look_again = now + self.group.settings.refresh.total_seconds()
         for stream in await self._find_streams():
-            if stream not in self.streams:
-                self.streams = (*self.streams, stream)
+            if stream not in self._streams:
+                self._streams = (*self._streams, stream)
                 self._reader.add(stream, None if is_first else BEGINNING)
 
     async def _read(self) -> list[Message]:

@@ -17,6 +17,7 @@ from penstock.listeners._speeds import Speeds
 from penstock.listeners.calls import CallPlan, Dependencies, plan_call
 from penstock.listeners.delivery import Delivery
 from penstock.listeners.groups import Call, Group, Listener, Middleware
+from penstock.listeners.inbox import plan_inbox
 from penstock.message import Message
 from penstock.retry import Keep, Record, Retry, Signal, decide
 from penstock.streams.abc import ListenerFailure
@@ -98,6 +99,16 @@ class Routes:
 
     def _plan(self, listener: Listener) -> CallPlan:
         owner = listener.owner
+        if listener.store is not None:
+            return plan_inbox(
+                listener.function,
+                name=listener.name,
+                group=self._group.name,
+                store=listener.store,
+                dependencies=self._dependencies,
+                batch=listener.batch is not None,
+                owner=owner,
+            )
         if owner is not None and not self._dependencies.knows(owner):
             self._dependencies.provide(owner, owner, shared=False)
             self._dependencies.needs_of(owner, owner.__qualname__)

@@ -17,14 +17,14 @@ from penstock.clock import Clock
 from penstock.errors import ConsumerBusyError
 from penstock.streams.abc import Holder, StreamBroker
 
-__all__ = ["HeldName", "hold_name", "working_as"]
+__all__ = ["HeldName", "Process", "hold_name", "working_as"]
 
 LIFE = timedelta(seconds=15)
 _MOST_SLOTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Process:
+class Process:
     """Enough of a process to tell later whether it still lives."""
 
     host: str
@@ -33,12 +33,14 @@ class _Process:
     namespace: str
 
     @classmethod
-    def this(cls) -> "_Process":
+    def this(cls) -> "Process":
+        """The one that runs this."""
         pid = os.getpid()
         return cls(socket.gethostname(), pid, _start_time(pid), _pid_namespace())
 
     @classmethod
-    def read(cls, description: str) -> "_Process | None":
+    def read(cls, description: str) -> "Process | None":
+        """What was written of one; ``None`` if it is something else."""
         try:
             return cls(**json.loads(description))
         except (ValueError, TypeError):
@@ -110,7 +112,7 @@ async def hold_name(broker: StreamBroker, group: str, wanted: str | None) -> Hel
     if wanted is not None:
         holder = await _try(broker, group, wanted, token)
         if holder.token != token:
-            process = _Process.read(holder.description)
+            process = Process.read(holder.description)
             raise ConsumerBusyError(group, wanted, str(process or holder.description))
         return HeldName(broker, group, wanted, token)
     host = socket.gethostname()
@@ -125,7 +127,7 @@ async def _try(broker: StreamBroker, group: str, name: str, token: str) -> Holde
     holder = await broker.hold_name(group, name, token=token, description=_describe(), life=LIFE)
     if holder.token == token:
         return holder
-    process = _Process.read(holder.description)
+    process = Process.read(holder.description)
     if process is None or not process.is_surely_dead():
         return holder
     return await broker.hold_name(
@@ -154,8 +156,8 @@ async def holder_of(broker: StreamBroker, group: str, consumer: str) -> str:
     if holder.token == token:
         await broker.free_name(group, consumer, token=token)
         return "nobody any more"
-    return str(_Process.read(holder.description) or holder.description)
+    return str(Process.read(holder.description) or holder.description)
 
 
 def _describe() -> str:
-    return json.dumps(asdict(_Process.this()))
+    return json.dumps(asdict(Process.this()))

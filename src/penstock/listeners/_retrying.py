@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from penstock.clock import wait_set
 from penstock.errors import ConfigurationError, TransientError, UndecodableEntryError
 from penstock.listeners._handling import Failed, Handled, Handling, Kept, Route, failure_of
 from penstock.listeners._lanes import Lanes
@@ -216,15 +217,7 @@ class Retrying:
 
     async def _wait(self, duration: timedelta) -> None:
         changed = self._session.retries_changed
-        waits = {
-            asyncio.ensure_future(self._session.clock.sleep(duration)),
-            asyncio.ensure_future(changed.wait()),
-        }
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
+        await wait_set(changed, self._session.clock, at_most=duration)
         if changed.is_set():
             self._nothing_due = False
             changed.clear()

@@ -27,7 +27,8 @@ from penstock.listeners._handling import Handling
 from penstock.listeners._life import Runs
 from penstock.listeners._session import Counts
 from penstock.listeners.calls import Dependencies
-from penstock.listeners.groups import Group, GroupSettings
+from penstock.listeners.groups import Group
+from penstock.listeners.settings import GroupSettings
 from penstock.position import BEGINNING, EntryId, Start
 from penstock.streams.abc import (
     LeaseInfo,

@@ -12,7 +12,8 @@ from penstock.listeners._backoff import Insistent
 from penstock.listeners._gate import Gate
 from penstock.listeners._hand import Hand
 from penstock.listeners._handling import Handling
-from penstock.listeners.groups import Group, GroupSettings
+from penstock.listeners.groups import Group
+from penstock.listeners.settings import GroupSettings
 from penstock.position import BEGINNING, EntryId, Start
 from penstock.streams.abc import RawId, StreamBroker
 from penstock.telemetry import LOGGER, Observer

@@ -8,7 +8,7 @@ from penstock.errors import UndecodableEntryError, WorkerStopped
 from penstock.listeners._handling import Failed, Handled, Kept, Verdict, failure_of
 from penstock.listeners._session import Session
 from penstock.streams.abc import ListenerFailure, RawEntry, RawId, Settled
-from penstock.telemetry import LOGGER
+from penstock.telemetry import LOGGER, failure_facts
 
 __all__ = ["Settling"]
 
@@ -244,23 +244,13 @@ def log_failure(
         failure.error_type,
         failure.error,
         extra={
-            "operation": "handle",
-            "stream": stream,
+            **failure_facts(
+                "handle", stream=stream, event_name=name, error=error, error_class=failure.error_type
+            ),
             "group": group,
             "entry_id": entry_id,
-            "event_name": name,
             "listener": failure.listener,
             "cause": failure.cause,
-            "error_class": failure.error_type,
-            "error_kind": "database" if is_database_error(error) else "general",
             "next_run": "none" if failure.due_in is None else f"in {failure.due_in.total_seconds():.1f} s",
         },
-    )
-
-
-def is_database_error(error: BaseException | None) -> bool:
-    """Whether an error comes from a database driver: PEP 249 gives all of theirs a base class called ``Error``."""
-    return error is not None and any(
-        base.__name__ in ("DatabaseError", "InterfaceError", "DBAPIError", "SQLAlchemyError")
-        for base in type(error).__mro__
     )

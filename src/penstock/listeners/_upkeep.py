@@ -104,6 +104,7 @@ class Upkeep:
             try:
                 came = [stream for stream in await find_streams() if stream not in session.streams]
                 for stream in came:
+                    await session.broker.removal.register_groups(stream, [session.group.name])
                     await session.broker.create_group(stream, session.group.name, BEGINNING)
             except TransientError as failure:
                 LOGGER.debug("group %r: looking for streams failed: %s", session.group.name, failure)

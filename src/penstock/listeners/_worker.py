@@ -8,31 +8,26 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Unpack
 
-from penstock.clock import Clock, SystemClock
-from penstock.errors import ConfigurationError, PenstockError, TransientError
+from penstock.errors import PenstockError, TransientError
 from penstock.lifecycle import State
 from penstock.listeners._after import After, AfterAcknowledged
 from penstock.listeners._backoff import Backoff, unless_quiet
 from penstock.listeners._gate import Gate
 from penstock.listeners._hand import Hand
-from penstock.listeners._handling import Handling
 from penstock.listeners._intake import Intake
 from penstock.listeners._lanes import Lanes
-from penstock.listeners._life import Runs
 from penstock.listeners._names import HeldName, hold_name
 from penstock.listeners._retrying import Retrying
-from penstock.listeners._session import Counts, Session
+from penstock.listeners._session import Session
 from penstock.listeners._settling import Settling
 from penstock.listeners._speeds import publish_speeds, tell_speeds
 from penstock.listeners._upkeep import Upkeep
-from penstock.listeners.calls import Dependencies
-from penstock.listeners.groups import Group, Middleware
-from penstock.listeners.patterns import FindStreams
+from penstock.listeners._works import WorkerOptions, Works
+from penstock.listeners.groups import Group
 from penstock.streams.abc import StreamBroker
-from penstock.streams.layouts import NATIVE, EntryReader
-from penstock.telemetry import LOGGER, Observer, guarded
+from penstock.telemetry import LOGGER
 
 __all__ = ["GroupWorker"]
 
@@ -40,7 +35,7 @@ _SETTLE_AT_THE_END = 5.0
 _LOOK_WHETHER_IDLE = timedelta(milliseconds=5)
 
 
-class GroupWorker(Runs):
+class GroupWorker(Works):
     """Works one consumer group until stopped: ``await worker.run()``. May be run again afterwards.
 
     Args:
@@ -59,44 +54,16 @@ class GroupWorker(Runs):
         broker: StreamBroker,
         group: Group,
         *,
-        dependencies: Dependencies | None = None,
-        streams: Sequence[str] | None = None,
-        find_streams: FindStreams | None = None,
-        middleware: Sequence[Middleware] = (),
         consumer: str | None = None,
-        clock: Clock | None = None,
-        observer: Observer | None = None,
         gate: Gate | None = None,
-        layout: EntryReader = NATIVE,
-        until_idle: bool = False,
-        idle_exit: timedelta | None = None,
         reclaim: timedelta | None = None,
-        reconnect_attempts: int | None = None,
         after: AfterAcknowledged | None = None,
+        **options: Unpack[WorkerOptions],
     ) -> None:
-        super().__init__(
-            f"worker of group {group.name!r}",
-            Handling(group, dependencies or Dependencies(), middleware=middleware),
-            threads=group.settings.concurrency,
-        )
-        self.group = group
-        self.counts = Counts()
-        self._broker = broker
-        self._streams = tuple(streams) if streams is not None else group.streams
-        self._find_streams = find_streams
-        if not self._streams and find_streams is None:
-            raise ConfigurationError(
-                f"group {group.name!r} has no streams; give it listeners or streams=[...]"
-            )
+        super().__init__(f"worker of group {group.name!r}", broker, group, **options)
         self._wanted_consumer = consumer
-        self._clock = clock or SystemClock()
-        self._observer = guarded(observer)
         self._gate = gate or Gate()
-        self._layout = layout
-        self._until_idle = until_idle
-        self._idle_exit = idle_exit
         self._reclaim = reclaim
-        self._reconnect_attempts = reconnect_attempts
         self._after = After(after) if after is not None else None
         self._session: Session | None = None
         self._found: tuple[str, ...] = ()
@@ -159,6 +126,7 @@ class GroupWorker(Runs):
                 found = await self._find_streams() if self._find_streams is not None else ()
                 self._found = tuple(each for each in found if each not in self._streams)
                 for stream in (*self._streams, *self._found):
+                    # An app does so when it opens, but it does not know what a pattern finds; some workers have none.
                     await self._broker.removal.register_groups(stream, [self.group.name])
                     await self._broker.create_group(stream, self.group.name, self.group.settings.start)
                 return await hold_name(self._broker, self.group.name, self._wanted_consumer)

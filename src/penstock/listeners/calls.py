@@ -10,146 +10,22 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from penstock.errors import ConfigurationError, UnknownDependencyError
 from penstock.event import is_event
 from penstock.listeners.delivery import Delivery
+from penstock.listeners.dependencies import Dependencies, Factory, named, parameters_of
 from penstock.message import Message
 
 __all__ = ["CallPlan", "Dependencies", "Factory", "plan_call"]
 
-Factory: TypeAlias = Callable[..., Any]
-"""Makes a dependency: a function, coroutine function, or (async) generator function that yields it and cleans up."""
-
-Source: TypeAlias = Literal["body", "message", "delivery", "bodies", "messages", "deliveries"] | type
-"""What fills a parameter: a part of the delivery, or the type of a dependency."""
-
-
-@dataclass(slots=True)
-class _Provider:
-    factory: Factory
-    shared: bool
-
-
-@dataclass
-class Dependencies:
-    """Factories by the type that they make. What a shared one made lives until `close`."""
-
-    _providers: dict[type, _Provider] = field(default_factory=dict)
-    _overrides: dict[type, _Provider] = field(default_factory=dict)
-    _shared: dict[type, Any] = field(default_factory=dict)
-    _making: dict[type, "asyncio.Future[Any]"] = field(default_factory=dict)
-    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-
-    def provide(self, type_: type, factory: Factory, *, shared: bool) -> None:
-        """Make *type_* available to handlers. *shared*: one for the life of the app; else one per message."""
-        self._providers[type_] = _Provider(factory, shared)
-
-    def provide_value(self, type_: type, value: object) -> None:
-        """Make a thing that is there already available."""
-        self._providers[type_] = _Provider(lambda: value, shared=True)
-
-    @contextmanager
-    def override(self, type_: type, factory: Factory) -> Iterator[None]:
-        """Within the block, *type_* is made by *factory* (tests)."""
-        former = self._overrides.get(type_)
-        kept = self._without(type_)
-        self._overrides[type_] = _Provider(factory, shared=False)
-        try:
-            yield
-        finally:
-            self._without(type_)  # what was made with the override
-            if former is None:
-                del self._overrides[type_]
-            else:
-                self._overrides[type_] = former
-            self._shared |= kept
-
-    def _without(self, type_: type) -> dict[type, Any]:
-        """Take out the shared things that are *type_*, or were made with one; they are made again when asked for."""
-        taken = {each: made for each, made in self._shared.items() if self._is_made_with(each, type_)}
-        self._shared = {each: made for each, made in self._shared.items() if each not in taken}
-        return taken
-
-    def _is_made_with(self, type_: type, wanted: type) -> bool:
-        if type_ is wanted:
-            return True
-        factory = self._provider(type_).factory
-        needs = self.needs_of(factory, getattr(factory, "__name__", repr(factory))).values()
-        return any(self._is_made_with(each, wanted) for each in needs)
-
-    def knows(self, type_: Any) -> bool:
-        """Whether there is a factory for *type_*."""
-        return type_ in self._providers or type_ in self._overrides
-
-    def needs_of(self, function: Callable[..., Any], name: str) -> Mapping[str, type]:
-        """The parameters of a factory and the types that fill them. Raises `UnknownDependencyError`."""
-        needs: dict[str, type] = {}
-        for parameter, wanted in _parameters(function, name):
-            if not self.knows(wanted):
-                if parameter.default is not inspect.Parameter.empty:
-                    continue
-                raise UnknownDependencyError(name, parameter.name, _shown(wanted))
-            needs[parameter.name] = typing.cast(type, wanted)
-        return needs
-
-    def check(self) -> None:
-        """Check that every factory's own needs can be met, and that none needs itself."""
-        for type_ in [*self._providers, *self._overrides]:
-            self._check(type_, ())
-
-    def _check(self, type_: type, path: tuple[type, ...]) -> None:
-        if type_ in path:
-            circle = " -> ".join(_shown(each) for each in (*path, type_))
-            raise ConfigurationError(
-                f"dependencies go in a circle: {circle}; break it with a factory that needs less"
-            )
-        factory = self._provider(type_).factory
-        for wanted in self.needs_of(factory, getattr(factory, "__name__", repr(factory))).values():
-            self._check(wanted, (*path, type_))
-
-    def _provider(self, type_: type) -> _Provider:
-        return self._overrides.get(type_) or self._providers[type_]
-
-    async def make(self, type_: type, stack: AsyncExitStack) -> Any:
-        """A dependency; what is made for one message is cleaned up by *stack*."""
-        provider = self._provider(type_)
-        if not provider.shared:
-            return await self._call(provider.factory, stack)
-        if type_ in self._shared:
-            return self._shared[type_]
-        if (making := self._making.get(type_)) is None:
-            making = self._making[type_] = asyncio.ensure_future(self._call(provider.factory, self._stack))
-            making.add_done_callback(lambda _: self._making.pop(type_, None))
-        made = self._shared[type_] = await asyncio.shield(making)
-        return made
-
-    async def _call(self, factory: Factory, stack: AsyncExitStack) -> Any:
-        needs = self.needs_of(factory, getattr(factory, "__name__", repr(factory)))
-        arguments = {name: await self.make(wanted, stack) for name, wanted in needs.items()}
-        if inspect.isasyncgenfunction(factory):
-            return await stack.enter_async_context(asynccontextmanager(factory)(**arguments))
-        if inspect.isgeneratorfunction(factory):
-            return stack.enter_context(contextmanager(factory)(**arguments))
-        made = factory(**arguments)
-        return await made if inspect.isawaitable(made) else made
-
-    def forget(self) -> None:
-        """Drop what is shared without cleaning up: its event loop is gone."""
-        self._shared.clear()
-        self._making.clear()
-        self._stack.pop_all()
-
-    async def close(self) -> None:
-        """Clean up what is shared."""
-        self._shared.clear()
-        stack, self._stack = self._stack, AsyncExitStack()
-        await stack.aclose()
+Source: TypeAlias = Literal["body", "message", "delivery", "bodies", "messages", "deliveries", "state"] | type
+"""What fills a parameter: a part of the delivery, the state of a fold, or the type of a dependency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +85,8 @@ class CallPlan:
                     arguments[name] = [delivery.message for delivery in deliveries]
                 case "deliveries":
                     arguments[name] = deliveries
+                case "state":
+                    pass  # only projections fold, and they call by themselves
                 case _:
                     arguments[name] = await dependencies.make(source, stack)
         function = self.function
@@ -245,8 +123,13 @@ def plan_call(
     dependencies: Dependencies,
     batch: bool,
     owner: type | None = None,
+    part: "Callable[[object, bool], Source | None] | None" = None,
+    folds: bool = False,
 ) -> CallPlan:
     """Find out what fills each parameter of a handler.
+
+    *part* says which types stand for a part of what is handled (and whether in batches), instead of `Message` and
+    `Delivery`. With *folds* the first parameter is the state of a fold.
 
     Raises:
         UnknownDependencyError: A parameter's type is neither the event, nor ours, nor provided.
@@ -256,17 +139,23 @@ def plan_call(
     body: Any = None
     has_body = False
     only_body = True
-    parameters = _parameters(function, name, skip_self=owner is not None)
+    parameters = parameters_of(function, name, skip_self=owner is not None)
+    if folds:
+        if not parameters:
+            raise ConfigurationError(f"{name!r} folds, so it takes the state as its first parameter")
+        sources.append((parameters[0][0].name, "state"))
+        parameters = parameters[1:]
     for parameter, wanted in parameters:
-        source = _part_of_delivery(wanted, batch)
+        source = (part or _part_of_delivery)(wanted, batch)
         if source is None and dependencies.knows(wanted):
             source = typing.cast(type, wanted)
+            dependencies.check(source)
         if source is None and not has_body and _may_be_body(wanted, parameter is parameters[0][0]):
             source, body, has_body = ("bodies" if batch else "body"), _body_type(wanted, batch, name), True
         if source is None:
             if parameter.default is not inspect.Parameter.empty:
                 continue
-            raise UnknownDependencyError(name, parameter.name, _shown(wanted))
+            raise UnknownDependencyError(name, parameter.name, named(wanted))
         only_body = only_body and source == "body" and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
         sources.append((parameter.name, source))
     is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
@@ -278,29 +167,6 @@ def plan_call(
         body if has_body else None,
         only_body and len(sources) == 1 and is_async and owner is None,
     )
-
-
-def _parameters(
-    function: Callable[..., Any], name: str, *, skip_self: bool = False
-) -> list[tuple[inspect.Parameter, object]]:
-    target = inspect.getattr_static(function, "__init__") if isinstance(function, type) else function
-    try:
-        signature = inspect.signature(function)
-        hints = typing.get_type_hints(target)
-    except (NameError, TypeError, ValueError) as failure:
-        raise ConfigurationError(
-            f"the annotations of {name!r} cannot be read: {failure}; import what they name at module level"
-        ) from failure
-    parameters = [
-        parameter
-        for parameter in signature.parameters.values()
-        if parameter.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    ]
-    if skip_self:
-        parameters = parameters[1:]
-    if any(parameter.kind is inspect.Parameter.POSITIONAL_ONLY for parameter in parameters):
-        raise ConfigurationError(f"{name!r} has positional-only parameters; take them by name")
-    return [(parameter, hints.get(parameter.name, Any)) for parameter in parameters]
 
 
 def _part_of_delivery(wanted: object, batch: bool) -> Source | None:
@@ -331,11 +197,7 @@ def _body_type(wanted: object, batch: bool, name: str) -> object:
         return Any
     if typing.get_origin(wanted) is not list:
         raise ConfigurationError(
-            f"{name!r} handles batches; annotate its events as list[...], not {_shown(wanted)}"
+            f"{name!r} handles batches; annotate its events as list[...], not {named(wanted)}"
         )
     [inner] = typing.get_args(wanted)
     return inner
-
-
-def _shown(wanted: object) -> str:
-    return wanted.__qualname__ if isinstance(wanted, type) else str(wanted)

@@ -1,8 +1,8 @@
-"""What a user declares: consumer groups, the listeners in them, and routers that carry both into an app."""
+"""What a user declares: consumer groups, and the listeners in them."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack
 
@@ -10,16 +10,18 @@ from penstock.clock import parse_duration
 from penstock.errors import ConfigurationError
 from penstock.event import event_type, is_event
 from penstock.listeners._tried import TriedByEntry
-from penstock.listeners.settings import GroupOptions, GroupSettings
+from penstock.listeners.patterns import is_pattern
+from penstock.listeners.settings import GroupSettings, changed_settings
 from penstock.message import Message
 from penstock.retry import Retry
 from penstock.streams.topics import with_shard
 
-__all__ = ["Call", "Group", "GroupSettings", "Listener", "Middleware", "Registry", "Router", "on"]
+__all__ = ["MARK", "Call", "Group", "Listener", "ListenerOptions", "Middleware", "marked_methods", "on"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_MARK = "__penstock_on__"
+MARK = "__penstock_on__"
+"""The attribute of a method that `on` has marked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Listener:
     """Instead of the group's."""
     shard: str | None = None
     """The shard of its events' streams that it listens to; ``None``: the streams themselves."""
+    store: str | None = None
+    """The store in whose database its effect and the event's id are committed together; ``None``: nowhere."""
 
     @property
     def names(self) -> frozenset[str] | None:
@@ -83,6 +87,7 @@ class ListenerOptions(TypedDict, total=False):
     acknowledge: Literal["auto", "manual"]
     retry: Retry | None
     shard: str | None
+    store: str | None
 
 
 class Group:
@@ -123,6 +128,11 @@ class Group:
                 found |= listener.streams
         return tuple(sorted(found))
 
+    @property
+    def named_streams(self) -> tuple[str, ...]:
+        """Those of its streams that are known by name; others are found by a pattern."""
+        return tuple(stream for stream in self.streams if not is_pattern(stream))
+
     def on(
         self,
         *events: object,
@@ -133,6 +143,7 @@ class Group:
         acknowledge: Literal["auto", "manual"] = "auto",
         retry: Retry | None = None,
         shard: str | None = None,
+        store: str | None = None,
     ) -> Callable[[F], F]:
         """Declare a listener; the decorated function stays what it was.
 
@@ -141,7 +152,8 @@ class Group:
         *timeout* is cancelled and has failed (a synchronous one cannot be cancelled: its thread goes on). With
         ``acknowledge="manual"`` the handler settles each message by its `Delivery`; no other listener of the group can
         be for the same event then. With *shard* it listens to that shard of its events' streams, as ``emit(shard=...)``
-        writes it.
+        writes it. With *store* what it writes by a session or connection of that store's database is committed together
+        with the event's id, and an event that comes again changes nothing.
 
         Raises:
             ConfigurationError: The function cannot be a listener, or the group has one of that name for the event.
@@ -159,6 +171,7 @@ class Group:
                     acknowledge=acknowledge,
                     retry=retry,
                     shard=shard,
+                    store=store,
                 )
             )
             return function
@@ -197,27 +210,14 @@ class Group:
 
     def add_class(self, handlers: type) -> list[Listener]:
         """Take in every method of a class that is marked with `on`. Raises `ConfigurationError` if there is none."""
-        if not inspect.isclass(handlers):
-            raise ConfigurationError(
-                f"handlers= takes a class whose methods are marked with @on, not {handlers!r}"
-            )
-        marked: list[tuple[Callable[..., Any], tuple[tuple[object, ...], ListenerOptions]]] = [
-            (function, mark)
-            for function in vars(handlers).values()
-            if (mark := getattr(function, _MARK, None)) is not None
-        ]
-        if not marked:
-            raise ConfigurationError(
-                f"no method of {handlers.__qualname__} is marked with @on(...); it handles nothing"
-            )
         return [
             self.add(_method_listener(handlers, function, events, options))
-            for function, (events, options) in marked
+            for function, events, options in marked_methods(handlers)
         ]
 
     def configure(self, *, streams: tuple[str, ...] | None = None, **settings: Any) -> None:
         """Change settings by name, the rest stays as declared. Raises `ConfigurationError`, `UsageError`."""
-        self.settings = replace(self.settings, **_known(self.name, settings))
+        self.settings = changed_settings(self.settings, self.name, settings)
         if streams is not None:
             self.declared_streams = tuple(streams)
 
@@ -233,115 +233,34 @@ class Group:
         return [listener for listener in self.listeners if listener.name == name]
 
 
-class Registry:
-    """Groups and broadcast listeners by name: what an app or a router has declared."""
-
-    def __init__(self) -> None:
-        self.groups: dict[str, Group] = {}
-        self.middleware: list[Middleware] = []
-
-    def group(self, name: str, *, handlers: type | None = None, **settings: Any) -> Group:
-        """Declare a group, or get the one declared before (then without settings)."""
-        known = self.groups.get(name)
-        if known is None:
-            streams = tuple(settings.pop("streams", ()))
-            broadcast = settings.pop("broadcast", False)
-            known = self.groups[name] = Group(
-                name, _settings(name, settings), streams=streams, broadcast=broadcast, handlers=handlers
-            )
-            return known
-        if settings:
-            if known.listeners or known.settings != GroupSettings():
-                raise ConfigurationError(
-                    f"group {name!r} is declared twice with settings; declare it once, before its listeners"
-                )
-            known.declared_streams = tuple(settings.pop("streams", known.declared_streams))
-            known.settings = _settings(name, settings)
-        if handlers is not None:
-            known.add_class(handlers)
-        return known
-
-    def include(self, router: "Router") -> None:
-        """Take over everything that a router declares."""
-        for group in router.registry.groups.values():
-            own = self.groups.get(group.name)
-            if own is None:
-                self.groups[group.name] = group
-                continue
-            if own.settings == GroupSettings():
-                own.settings = group.settings
-            elif group.settings not in (GroupSettings(), own.settings):
-                raise ConfigurationError(
-                    f"group {group.name!r} is declared with settings in two places; keep one"
-                )
-            own.declared_streams = tuple(dict.fromkeys((*own.declared_streams, *group.declared_streams)))
-            for listener in group.listeners:
-                own.add(listener)
-        self.middleware += router.registry.middleware
-
-    def __iter__(self) -> Iterator[Group]:
-        return iter(self.groups.values())
-
-
-class Router:
-    """Declares groups and listeners away from the app; ``app.include(router)`` takes them over."""
-
-    def __init__(self, *, default_group: str | None = None) -> None:
-        self.registry = Registry()
-        self._default_group = default_group
-
-    def group(self, name: str, *, handlers: type | None = None, **settings: Unpack[GroupOptions]) -> Group:
-        """Declare a consumer group; the keywords are the fields of `GroupSettings`, and ``streams=``."""
-        return self.registry.group(name, handlers=handlers, **settings)
-
-    def listener(
-        self,
-        *events: object,
-        group: Group | str | None = None,
-        broadcast: bool = False,
-        **options: Unpack[ListenerOptions],
-    ) -> Callable[[F], F]:
-        """Declare a listener; see `Group.on` for the options.
-
-        *group*: a `Group` or its name; left out, the app's own name. *broadcast*: no group, every process gets every
-        event from now on.
-        """
-        return self._target(group, broadcast).on(*events, **options)
-
-    def middleware(self, function: Middleware) -> Middleware:
-        """Wrap every run of every handler: ``async def f(call, proceed): ...``."""
-        self.registry.middleware.append(function)
-        return function
-
-    def _target(self, group: Group | str | None, broadcast: bool) -> Group:
-        if broadcast:
-            if group is not None:
-                raise ConfigurationError("a broadcast listener has no group; leave group= or broadcast= out")
-            return (
-                self.registry.group("(broadcast)", broadcast=True)
-                if "(broadcast)" not in self.registry.groups
-                else (self.registry.groups["(broadcast)"])
-            )
-        if isinstance(group, Group):
-            if self.registry.groups.setdefault(group.name, group) is not group:
-                raise ConfigurationError(
-                    f"group {group.name!r} is declared in two places; include the router instead"
-                )
-            return group
-        name = group or self._default_group
-        if name is None:
-            raise ConfigurationError("a router's listener needs group=; only an app has one of its own")
-        return self.registry.group(name)
-
-
 def on(*events: object, **options: Unpack[ListenerOptions]) -> Callable[[F], F]:
     """Mark a method as a listener; its class comes in with ``handlers=``. The options are those of `Group.on`."""
 
     def mark(function: F) -> F:
-        setattr(function, _MARK, (events, options))
+        setattr(function, MARK, (events, options))
         return function
 
     return mark
+
+
+def marked_methods(
+    handlers: type,
+) -> list[tuple[Callable[..., Any], tuple[object, ...], ListenerOptions]]:
+    """The methods of a class that are marked with `on`, with events and options. Raises `ConfigurationError`."""
+    if not inspect.isclass(handlers):
+        raise ConfigurationError(
+            f"handlers= takes a class whose methods are marked with @on, not {handlers!r}"
+        )
+    marked: list[tuple[Callable[..., Any], tuple[tuple[object, ...], ListenerOptions]]] = [
+        (function, mark)
+        for function in vars(handlers).values()
+        if (mark := getattr(function, MARK, None)) is not None
+    ]
+    if not marked:
+        raise ConfigurationError(
+            f"no method of {handlers.__qualname__} is marked with @on(...); it handles nothing"
+        )
+    return [(function, events, options) for function, (events, options) in marked]
 
 
 def _listener(
@@ -355,6 +274,7 @@ def _listener(
     acknowledge: Literal["auto", "manual"] = "auto",
     retry: Retry | None = None,
     shard: str | None = None,
+    store: str | None = None,
     owner: type | None = None,
 ) -> Listener:
     if not inspect.isroutine(function):
@@ -386,6 +306,11 @@ def _listener(
             f"listener {chosen!r} wants everything in a shard; name the events whose shard it is, or give its group "
             "the shard's stream by streams=[Topic(...).shard(...).stream]"
         )
+    if store is not None and acknowledge == "manual":
+        raise ConfigurationError(
+            f"listener {chosen!r} has a store and acknowledges by itself; its message is acknowledged once the "
+            "transaction is committed: leave acknowledge= out"
+        )
     listener = Listener(
         chosen,
         function,
@@ -397,6 +322,7 @@ def _listener(
         acknowledge,
         retry,
         shard,
+        store,
     )
     if shard is not None:
         _ = listener.streams  # said here, where the shard is written, if it cannot name one
@@ -408,20 +334,6 @@ def _method_listener(
 ) -> Listener:
     named: ListenerOptions = {"name": f"{owner.__name__}.{function.__name__}", **options}
     return _listener(function, events, owner=owner, **named)
-
-
-def _settings(group: str, given: dict[str, Any]) -> GroupSettings:
-    return replace(GroupSettings(), **_known(group, given))
-
-
-def _known(group: str, given: dict[str, Any]) -> dict[str, Any]:
-    known = [each.name for each in fields(GroupSettings)]
-    for name in given:
-        if name not in known:
-            raise ConfigurationError(
-                f"group {group!r} has no setting {name!r}; it has {', '.join(known)}, streams"
-            )
-    return given
 
 
 def _overlap(one: Listener, other: Listener) -> bool:

@@ -5,30 +5,23 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, Protocol, cast
 
-from penstock.clock import Clock, SystemClock
+from penstock.clock import Clock, SystemClock, wait_set
 from penstock.errors import PenstockError, UsageError
 from penstock.lifecycle import Lifecycle
 from penstock.listeners._session import Counts
 from penstock.listeners.groups import Group
 from penstock.telemetry import LOGGER
 
-__all__ = ["Runner", "Worker", "keep_alive"]
+__all__ = ["Part", "Runner", "Worker", "keep_alive"]
 
 _SHORTEST_RESTART = timedelta(seconds=0.5)
 _LONGEST_RESTART = timedelta(seconds=30)
 
 
-class Worker(Protocol):
-    """What a runner runs."""
+class Part(Protocol):
+    """What a runner runs: the workers of groups, and whatever else has a life like theirs."""
 
-    group: Group
     life: Lifecycle
-    counts: Counts
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """The streams it reads."""
-        ...
 
     async def run(self) -> None:
         """Work until stopped, or until there is nothing left to do."""
@@ -39,23 +32,41 @@ class Worker(Protocol):
         ...
 
 
+class Worker(Part, Protocol):
+    """A part that works a consumer group."""
+
+    group: Group
+    counts: Counts
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams it reads."""
+        ...
+
+
 class Runner:
     """Runs workers until all have ended, or one has failed and the others were drained.
 
     What runs *beside* them is cancelled when they have ended. With *due*, which makes ready what is due at this moment
-    and tells how much that was, they run again until there is nothing more.
+    and tells how much that was, they run again until there is nothing more; so they do as long as *again*, asked when
+    all have ended, says that one of them may have made work for another.
     """
 
     def __init__(
         self,
         workers: Sequence[Worker],
         *,
+        parts: Sequence[Part] = (),
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
         due: Callable[[], Awaitable[int]] | None = None,
+        again: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self.workers = tuple(workers)
+        self.parts: tuple[Part, ...] = (*self.workers, *parts)
+        """Everything it runs, the workers included."""
         self._beside = beside
         self._due = due
+        self._again = again
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -65,20 +76,15 @@ class Runner:
 
     async def sleep(self, clock: Clock, duration: timedelta) -> None:
         """Wait for a while, or until `stop`."""
-        waits = {asyncio.ensure_future(clock.sleep(duration)), asyncio.ensure_future(self._stopping.wait())}
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
+        await wait_set(self._stopping, clock, at_most=duration)
 
     def _drain(self) -> None:
-        for worker in self.workers:
-            worker.stop()
+        for part in self.parts:
+            part.stop()
 
     async def wait_ready(self) -> None:
-        """Wait until every worker takes work."""
-        await asyncio.gather(*(worker.life.wait_ready() for worker in self.workers))
+        """Wait until every part takes work."""
+        await asyncio.gather(*(part.life.wait_ready() for part in self.parts))
 
     async def run(self) -> None:
         """Run them. Raises what the first failing one raised, after the others have ended."""
@@ -86,13 +92,12 @@ class Runner:
             await self._due()
         while not self._stopping.is_set():
             await self._run_once()
-            if self._due is None or not await self._due():
+            is_due = self._due is not None and await self._due() > 0
+            if not is_due and not (self._again is not None and await self._again()):
                 return
 
     async def _run_once(self) -> None:
-        tasks = [
-            asyncio.create_task(worker.run(), name=f"group {worker.group.name}") for worker in self.workers
-        ]
+        tasks = [asyncio.create_task(part.run(), name=part.life.thing) for part in self.parts]
         beside = [asyncio.create_task(self._beside(), name="housekeeping")] if self._beside else []
         try:
             if not tasks and self._due is None:
@@ -112,7 +117,7 @@ class Runner:
         if len(failures) == 1:
             raise failures[0]
         if failures:
-            raise BaseExceptionGroup("several consumer groups failed", failures)
+            raise BaseExceptionGroup("several parts failed", failures)
 
 
 async def _end(beside: Sequence["asyncio.Task[None]"]) -> None:

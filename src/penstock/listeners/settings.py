@@ -1,16 +1,16 @@
 """How a consumer group works: what may be said of it in code and in settings files, checked when it is said."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from penstock.clock import parse_duration
-from penstock.errors import UsageError
+from penstock.errors import ConfigurationError, UsageError
 from penstock.position import BEGINNING, Start
 from penstock.retry import Retry
 
-__all__ = ["GroupOptions", "GroupSettings"]
+__all__ = ["GroupOptions", "GroupSettings", "changed_settings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,17 @@ _CHOICES = {
     "on_missing": ("recreate", "halt"),
     "busy": ("wait", "refuse"),
 }
+
+
+def changed_settings(settings: GroupSettings, group: str, changes: Mapping[str, Any]) -> GroupSettings:
+    """The settings of *group* with some changed, by name. Raises `ConfigurationError`, `UsageError`."""
+    known = [each.name for each in fields(GroupSettings)]
+    for name in changes:
+        if name not in known:
+            raise ConfigurationError(
+                f"group {group!r} has no setting {name!r}; it has {', '.join(known)}, streams"
+            )
+    return replace(settings, **changes)
 
 
 def _positive(name: str, duration: timedelta) -> timedelta:

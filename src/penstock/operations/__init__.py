@@ -10,6 +10,13 @@ from penstock.operations._archiving import (
     ArchivedStream,
     ArchiveOperations,
 )
+from penstock.operations._databases import (
+    AppliedMigration,
+    DatabaseMigrated,
+    DatabaseOperations,
+    DatabaseStatus,
+    PendingSql,
+)
 from penstock.operations._declared import declared_event, event_listeners, unheard
 from penstock.operations._dividing import PartitionsDetail, RepartitionResult, Undrained
 from penstock.operations._failures import FailedWhich
@@ -17,7 +24,26 @@ from penstock.operations._holding import HeldBy, LeaseView, ListenerSpeed
 from penstock.operations._housekeeping import Housekeeping
 from penstock.operations._operations import Operations
 from penstock.operations._parking import ParkedWhich
+from penstock.operations._projecting import ProjectionOperations
+from penstock.operations._projecting_values import (
+    CaughtUpTo,
+    ProjectionChange,
+    ProjectionDetail,
+    ProjectionOutcome,
+    ProjectionsFound,
+    place_shown,
+)
 from penstock.operations._removing import DeletedStream, Purged, ResetGroup
+from penstock.operations._storing import StoreOperations, parse_expected
+from penstock.operations._storing_values import (
+    BadLine,
+    EventStreamPage,
+    EventView,
+    ExportedPage,
+    Imported,
+    StoreDetail,
+    StoreSummary,
+)
 from penstock.operations._values import (
     ConsumerSummary,
     EntryView,
@@ -51,24 +77,38 @@ from penstock.operations._workbench_values import (
     ErrorGroups,
     LoggedAction,
 )
+from penstock.projections.abc import ProjectionFailure, ProjectionKind, ProjectionStatus
+from penstock.store.abc import EventFilter, HeadHolder
+from penstock.store.abc import StreamInfo as EventStreamInfo
 from penstock.streams.embedded import ServerStatus
 from penstock.streams.scheduling import Scheduled
 
 __all__ = [
     "AfterAcknowledged",
+    "AppliedMigration",
     "ArchiveOperations",
     "ArchivePage",
     "ArchivedDetail",
     "ArchivedList",
     "ArchivedStream",
+    "BadLine",
+    "CaughtUpTo",
     "ConsumerSummary",
+    "DatabaseMigrated",
+    "DatabaseOperations",
+    "DatabaseStatus",
     "DeletedStream",
     "EditOutcome",
     "EditResult",
     "EntryView",
     "ErrorGroup",
     "ErrorGroups",
+    "EventFilter",
     "EventListeners",
+    "EventStreamInfo",
+    "EventStreamPage",
+    "EventView",
+    "ExportedPage",
     "FailedDetail",
     "FailedMessage",
     "FailedPage",
@@ -76,8 +116,10 @@ __all__ = [
     "GroupDetail",
     "GroupSummary",
     "HandlerRun",
+    "HeadHolder",
     "HeldBy",
     "Housekeeping",
+    "Imported",
     "LaneOwner",
     "LeaseView",
     "ListenerSpeed",
@@ -89,8 +131,17 @@ __all__ = [
     "ParkedKeySummary",
     "ParkedWhich",
     "PartitionsDetail",
+    "PendingSql",
     "PendingView",
     "PlanPart",
+    "ProjectionChange",
+    "ProjectionDetail",
+    "ProjectionFailure",
+    "ProjectionKind",
+    "ProjectionOperations",
+    "ProjectionOutcome",
+    "ProjectionStatus",
+    "ProjectionsFound",
     "Purged",
     "RecurringRun",
     "RepartitionResult",
@@ -103,6 +154,9 @@ __all__ = [
     "ServerStatus",
     "ServerSummary",
     "Status",
+    "StoreDetail",
+    "StoreOperations",
+    "StoreSummary",
     "StreamDetail",
     "StreamSummary",
     "Undrained",
@@ -111,7 +165,9 @@ __all__ = [
     "WorkerSummary",
     "declared_event",
     "event_listeners",
+    "parse_expected",
     "parse_until",
+    "place_shown",
     "purge_handled",
     "unheard",
 ]

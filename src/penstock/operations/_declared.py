@@ -39,13 +39,18 @@ def unheard(app: App, events: Sequence[str], *, group: str | None = None) -> lis
 
 
 def declared_event(app: App, name: str) -> EventType | None:
-    """The event class of that name which the app's listeners name, if there is one."""
-    for group in app.registry:
-        for listener in group.listeners:
-            for each in listener.events:
-                if is_event(each) and event_type(each).name == name:
-                    return event_type(each)
-    return None
+    """The event class of that name which the app's listeners, projections or relays name, if there is one."""
+    named = [each for group in app.registry for listener in group.listeners for each in listener.events]
+    named += [
+        each
+        for projection in app.projections.values()
+        for handler in projection.handlers
+        for each in handler.events
+    ]
+    for each in named:
+        if is_event(each) and event_type(each).name == name:
+            return event_type(each)
+    return next((relay.types[name] for relay in app.relays.values() if name in relay.types), None)
 
 
 def _listened(group: Group, listener: Listener) -> list[tuple[str, str]]:

@@ -44,6 +44,8 @@ class FailedWhich:
     until: datetime | None = None
     """Last failed at that time or earlier."""
     pool: str | None = None
+    projection: str | None = None
+    """Only failures of that projection or relay; ``None``: those of consumer groups, too."""
 
     @property
     def is_everything(self) -> bool:

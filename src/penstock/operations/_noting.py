@@ -11,7 +11,7 @@ from penstock.errors import UnknownStreamError, UsageError
 from penstock.operations._scope import Place, Scope
 from penstock.operations._workbench_values import LoggedAction
 
-__all__ = ["Noting", "Person", "actions", "person"]
+__all__ = ["Noting", "Person", "actions", "person", "words_of"]
 
 _LONGEST: Final = 1000
 
@@ -60,13 +60,14 @@ class Noting:
                 place.stream,
                 who=self.by.who,
                 what=self.what,
-                which=_words(self.which),
+                which=words_of(self.which),
                 why=self.by.why,
                 count=self._counts[place],
             )
 
 
-def _words(which: Any) -> str:
+def words_of(which: Any) -> str:
+    """The filters that are given, in words."""
     said = [(each.name, getattr(which, each.name)) for each in fields(which)]
     text = ", ".join(f"{name} {_shown(value)}" for name, value in said if value is not None)
     return text.encode("utf-8", "backslashreplace").decode()[:_LONGEST] or "all"

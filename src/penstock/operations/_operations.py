@@ -11,13 +11,19 @@ from penstock.errors import ConfigurationError, UsageError
 from penstock.listeners import AfterAcknowledged
 from penstock.operations import _claiming, _failures, _inspecting, _retrying, _tailing
 from penstock.operations._archiving import ArchiveOperations
+from penstock.operations._databases import DatabaseOperations
 from penstock.operations._declared import event_listeners
 from penstock.operations._dividing import Dividing
+from penstock.operations._failing import both_retried, merged_page
 from penstock.operations._failures import FailedWhich
+from penstock.operations._failures_of_projections import ProjectionFailures
 from penstock.operations._maintaining import Maintaining
 from penstock.operations._noting import person
 from penstock.operations._parking import Parking
+from penstock.operations._projecting import ProjectionOperations
+from penstock.operations._projecting_values import ProjectionsFound, trouble_of
 from penstock.operations._scope import Scope
+from penstock.operations._storing import StoreOperations
 from penstock.operations._timing import Timing
 from penstock.operations._values import (
     EntryView,
@@ -168,15 +174,27 @@ class Operations(Maintaining, Parking, Workbench, Dividing, Timing):
             UsageError: *after* is nothing that a page gave.
         """
         scope = await self._scope()
-        return await _failures.failed_page(scope, which or FailedWhich(), after=after, limit=limit)
+        return await merged_page(
+            scope, self._projection_failures, which or FailedWhich(), after=after, limit=limit
+        )
 
     async def failed_show(self, which: FailedWhich, *, limit: int = 20) -> list[FailedDetail]:
         """Up to *limit* failure records with traceback and payload."""
-        return await _failures.details(await self._scope(), which, limit=limit)
+        found: list[FailedDetail] = []
+        if (others := self._projection_failures) is not None:
+            found = await others.details(which, limit=limit)
+        if which.projection is not None:
+            return found
+        return [*await _failures.details(await self._scope(), which, limit=limit), *found][:limit]
 
     async def failed_plan(self, which: FailedWhich, *, to_run: bool = True) -> RetryPlan:
         """What `failed_retry` would run (or, not *to_run*, `failed_flush` would forget), counted by listener."""
-        return await _retrying.plan(await self._scope(), which, to_run=to_run)
+        others = self._projection_failures
+        of_projections = await others.plan(which) if others is not None else RetryPlan(())
+        if which.projection is not None:
+            return of_projections
+        planned = await _retrying.plan(await self._scope(), which, to_run=to_run)
+        return RetryPlan((*planned.parts, *of_projections.parts), of_projections.problems)
 
     async def failed_retry(
         self,
@@ -209,8 +227,9 @@ class Operations(Maintaining, Parking, Workbench, Dividing, Timing):
             by=person(who, why),
             stop_on_failure=stop_on_failure,
         )
-        async with aclosing(results):
-            async for result in results:
+        both = both_retried(results, self._projection_failures, which, by=person(who, why))
+        async with aclosing(both):
+            async for result in both:
                 yield result
 
     async def failed_flush(
@@ -223,7 +242,16 @@ class Operations(Maintaining, Parking, Workbench, Dividing, Timing):
     ) -> int:
         """Forget failure records; how many. Streams are not touched. Raises `UsageError` as `failed_retry`."""
         _refuse_everything(which, everything, "forget")
-        return await _retrying.flush(await self._scope(), which, by=person(who, why))
+        others = self._projection_failures
+        by = person(who, why)
+        count = await others.flush(which, by=by) if others is not None else 0
+        if which.projection is not None:
+            return count
+        return count + await _retrying.flush(await self._scope(), which, by=by)
+
+    @property
+    def _projection_failures(self) -> ProjectionFailures | None:
+        return None if self._app is None else ProjectionFailures(self._app)
 
     # -- archive ------------------------------------------------------------------------------------------------
 
@@ -231,6 +259,23 @@ class Operations(Maintaining, Parking, Workbench, Dividing, Timing):
     def archive(self) -> ArchiveOperations:
         """What can be done with the archive. Raises `UsageError` without an app."""
         return ArchiveOperations(self._needed_app(), self._scope)
+
+    # -- event stores ---------------------------------------------------------------------------------------------
+
+    @property
+    def stores(self) -> StoreOperations:
+        """What can be done with the event stores. Raises `UsageError` without an app."""
+        return StoreOperations(self._needed_app())
+
+    @property
+    def databases(self) -> DatabaseOperations:
+        """What can be done with their databases. Raises `UsageError` without an app."""
+        return DatabaseOperations(self._needed_app())
+
+    @property
+    def projections(self) -> ProjectionOperations:
+        """What can be done with projections and relays. Raises `UsageError` without an app."""
+        return ProjectionOperations(self._needed_app(), connect=self._connect)
 
     # -- the whole ----------------------------------------------------------------------------------------------
 
@@ -247,6 +292,9 @@ class Operations(Maintaining, Parking, Workbench, Dividing, Timing):
         places = await scope.places()
         streams = await _inspecting.stream_summaries(scope, places)
         groups = await _inspecting.group_summaries(scope, places)
+        told = ProjectionsFound(())
+        if self._app is not None:
+            told = await self.projections.overview()
         return Status(
             servers=tuple(await self.servers()),
             streams=tuple(streams),
@@ -255,6 +303,8 @@ class Operations(Maintaining, Parking, Workbench, Dividing, Timing):
             uncollected=tuple(await _inspecting.uncollected(scope)),
             retrying=sum(stream.retrying for stream in streams),
             failed=sum(stream.failed for stream in streams),
+            projections=told.items,
+            problems=(*told.problems, *filter(None, map(trouble_of, told.items))),
         )
 
     async def eviction_problems(self, pools: Sequence[str] = ()) -> list[str]:

@@ -1,10 +1,12 @@
-"""Parked keys of ordered groups: looking at them, asking for them to be handled, giving them up."""
+"""Parked keys of ordered groups and of projections: looking at them, asking for them to be handled, giving them up."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from penstock.errors import UsageError
+from penstock.operations import _mending_projections
+from penstock.operations._failures_of_projections import ProjectionFailures
 from penstock.operations._noting import Noting, person
 from penstock.operations._scope import Place, Scope
 from penstock.operations._values import ParkedKeySummary
@@ -25,11 +27,18 @@ class ParkedWhich:
     key: str | None = None
     """``""`` is the key of events without one."""
     pool: str | None = None
+    projection: str | None = None
+    """Only keys of that projection or relay; ``None``: those of ordered groups, too."""
 
     @property
     def is_everything(self) -> bool:
         """Whether no key is excluded."""
         return self == ParkedWhich()
+
+    @property
+    def has_projections(self) -> bool:
+        """Whether keys of projections may be meant."""
+        return self.stream is None and self.group is None and self.pool is None
 
 
 class Parking(ABC):
@@ -38,10 +47,23 @@ class Parking(ABC):
     @abstractmethod
     async def _scope(self) -> Scope: ...
 
+    @property
+    @abstractmethod
+    def _projection_failures(self) -> ProjectionFailures | None: ...
+
     async def parked_keys(self, which: ParkedWhich | None = None) -> list[ParkedKeySummary]:
-        """The keys whose events wait, by pool, stream, group and key. Raises `UnknownStreamError`."""
-        found = _found(await self._scope(), which or ParkedWhich())
-        return [_shown(place, parked) async for place, _, parked in found]
+        """The keys whose events wait, by pool, stream, group and key, then those of projections.
+
+        Raises `UnknownStreamError`.
+        """
+        which = which or ParkedWhich()
+        found: list[ParkedKeySummary] = []
+        if which.projection is None:
+            of_groups = _found(await self._scope(), which)
+            found = [_shown(place, parked) async for place, _, parked in of_groups]
+        if which.has_projections and (others := self._projection_failures) is not None:
+            found += await _mending_projections.parked_keys(others, which.projection, which.key)
+        return found
 
     async def unpark(
         self,
@@ -51,10 +73,10 @@ class Parking(ABC):
         who: str | None = None,
         why: str | None = None,
     ) -> list[ParkedKeySummary]:
-        """Ask whoever works the stream to handle what waits under these keys, in order; which keys those are.
+        """Ask whoever works the stream, or runs the projection, to handle what waits under these keys, in order.
 
-        It does so within a second or two, or when it is started. All keys are only meant when *everything* says so.
-        Where *who* or *why* is said, it is noted beside the stream for `failed_log`.
+        Which keys those are is answered. It is done within a second or two, or when somebody is started. All keys are
+        only meant when *everything* says so. Where *who* or *why* is said, it is noted for `failed_log`.
 
         Raises:
             UnknownStreamError: *which* names a stream that neither exists nor is registered.
@@ -62,9 +84,13 @@ class Parking(ABC):
         """
         if which.is_everything and not everything:
             raise UsageError("this would unpark every key; narrow it down, or say everything=True")
-        asked: list[ParkedKeySummary] = []
+        by, asked = person(who, why), list[ParkedKeySummary]()
+        if which.has_projections and (others := self._projection_failures) is not None:
+            asked = await _mending_projections.unpark(others, which.projection, which.key, by=by)
+        if which.projection is not None:
+            return asked
         scope = await self._scope()
-        noting = Noting(scope, "unpark", which, person(who, why))
+        noting = Noting(scope, "unpark", which, by)
         try:
             async for place, broker, parked in _found(scope, which):
                 events = await broker.lanes.unpark(place.stream, parked.group, parked.key)

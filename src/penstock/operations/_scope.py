@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from penstock.app import App
 from penstock.errors import UnknownStreamError, UsageError
-from penstock.listeners.patterns import is_pattern
 from penstock.position import BEGINNING, Start
 from penstock.streams.abc import StreamBroker
 from penstock.streams.layouts import NATIVE, EntryReader
@@ -130,17 +129,11 @@ def _pool_of(app: App, stream: str) -> str:
 
 def _registered(app: App) -> Iterator[tuple[str, str | None]]:
     """Streams with the groups that settings, and the code as far as it was loaded, register for them."""
-    settings = app.settings
-    for stream, declared in settings.stream_settings.items():
-        yield stream, None
-        yield from ((stream, group) for group in declared.groups or ())
-    for group in settings.groups:
-        listed = settings.group_settings(group).get("streams", ())
-        yield from ((stream, group) for stream in listed if not is_pattern(stream))
-    for event, listeners in settings.listeners.items():
+    yield from ((stream, None) for stream in app.settings.stream_settings)
+    yield from app.settings.stream_groups()
+    for event, listeners in app.settings.listeners.items():
         yield from ((event, listener.group) for listener in listeners)
-    for declared_group in app.registry:
-        for stream in declared_group.streams:
-            if is_pattern(stream):
-                continue
-            yield stream, None if declared_group.broadcast else declared_group.name
+    yield from app.registry.stream_groups()
+    for group in app.registry:
+        if group.broadcast:
+            yield from ((stream, None) for stream in group.named_streams)

@@ -11,6 +11,7 @@ from typing import Any
 
 from penstock.operations._holding import HeldBy, LeaseView, ListenerSpeed
 from penstock.position import EntryId
+from penstock.projections.abc import ProjectionStatus
 from penstock.streams.abc import Edit
 
 __all__ = [
@@ -198,6 +199,11 @@ class FailedMessage:
     due: datetime | None
     parked_key: str | None = None
     """The key under which it is parked; ``""`` is that of events without one."""
+    projection: str | None = None
+    """The projection or relay that could not handle it; `pool` then is the store that has the record, `group` the same
+    name. ``None``: a consumer group."""
+    position: int | None = None
+    """For a projection: the event's place in its store; ``None`` for a relay out of a stream, whose entry has an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +222,9 @@ class ParkedKeySummary:
     error: str
     unparking: bool
     """Its events are to be handled, by whoever works the stream."""
+    projection: str | None = None
+    """The projection whose events wait; `pool` then is the store, `group` the same name, `stream` the first's event
+    stream, and `first` its position. ``None``: an ordered group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +246,8 @@ class FailedPage:
 
     items: tuple[FailedMessage, ...]
     next: str | None
+    problems: tuple[str, ...] = ()
+    """Why some store could not be asked for failures of projections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +261,8 @@ class PlanPart:
     count: int
     missing: str | None = None
     """Why they cannot be run by this app and would be kept."""
+    projection: str | None = None
+    """The projection whose failures they are; `pool` then is the store. ``None``: of a consumer group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +270,8 @@ class RetryPlan:
     """What would be run again, or forgotten, by listener."""
 
     parts: tuple[PlanPart, ...]
+    problems: tuple[str, ...] = ()
+    """Why some store could not be asked for failures of projections; those are left alone."""
 
     @property
     def total(self) -> int:
@@ -357,3 +372,7 @@ class Status:
     """Streams that have a retention, and that nobody collects at the moment: no worker and no housekeeping runs."""
     retrying: int = 0
     failed: int = 0
+    projections: tuple[ProjectionStatus, ...] = ()
+    """Projections and relays that have run at some time."""
+    problems: tuple[str, ...] = ()
+    """Why some store could not be looked at."""

@@ -1,7 +1,7 @@
 """Running an app, or a part of it, for a person who watches: what runs, how each listener fared, how to stop."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
@@ -15,6 +15,8 @@ from penstock.message import Message
 from penstock.operations._values import EntryView, HandlerRun
 from penstock.operations._views import view_of_message
 from penstock.position import NEW, Start
+from penstock.projections._engine._supervisor import ProjectionSupervisor
+from penstock.relays._worker import RelayWorker
 from penstock.retry import Release
 
 __all__ = ["Work", "WorkCounts"]
@@ -38,7 +40,7 @@ class Work:
     """An app at work. `prepare` checks everything and starts nothing, `run` works until it ends or `stop` drains it.
 
     Args:
-        only: Groups by name; empty for all.
+        only: Groups by name, ``projection:NAME``, ``relay:NAME``; empty for everything.
         events: Only listeners of these event names; empty for all.
         group: The one group whose listeners run.
         ungrouped: Run the listeners without their groups: every event from *start* on, nothing acknowledged.
@@ -47,6 +49,8 @@ class Work:
         attempts: How often to start again after an error that is no handler's; ``None`` for ever.
         after: Called with what a group acknowledged as handled, in batches (`purge_handled` removes it).
         on_run: Told of every run of every listener. When it raises, the work drains, and `run` raises the same.
+        on_reload: Called when somebody asks the runners of projections to begin again; the work drains if it
+            answers `True`, else they begin again here.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Work:
         attempts: int | None = 0,
         on_run: Callable[[HandlerRun], None] | None = None,
         after: AfterAcknowledged | None = None,
+        on_reload: Callable[[], bool] | None = None,
     ) -> None:
         if ungrouped and (group is not None or consumer is not None or reclaim is not None):
             raise UsageError(
@@ -85,7 +90,11 @@ class Work:
         self._group_start = start if not ungrouped else None
         self._attempts = attempts
         self._on_run = on_run
+        self._on_reload = on_reload
         self._runner: Runner | None = None
+        self.projections: tuple[str, ...] = ()
+        """Those that run, by name; known once it is prepared."""
+        self.relays: tuple[str, ...] = ()
         self._deaf: Exception | None = None
 
     @classmethod
@@ -117,10 +126,30 @@ class Work:
         if self._on_run is not None:
             self.app.registry.middleware.insert(0, self._timed(self._on_run))
         self._runner = await self.app.runner(self._selection)
+        for part in self._runner.parts:
+            if isinstance(part, ProjectionSupervisor | RelayWorker) and self._on_reload is not None:
+                part.reloading = self._reload
+        if not self._selection.events and not self._selection.ungrouped:
+            self.projections = self._chosen("projection", self.app.projections)
+            self.relays = self._chosen("relay", self.app.relay_names)
         found: dict[str, tuple[str, ...]] = {}
         for worker in self._runner.workers:
             found[worker.group.name] = (*found.get(worker.group.name, ()), *worker.streams)
         return found
+
+    def _chosen(self, kind: str, known: Iterable[str]) -> tuple[str, ...]:
+        """Those of a kind that will run, once it is prepared."""
+        only = self._selection.only
+        return tuple(
+            name for name in sorted(known) if not only or {kind, name, f"{kind}:{name}"}.intersection(only)
+        )
+
+    @property
+    def needs_servers(self) -> bool:
+        """Whether what will run works with streams; projections and relays between stores do not."""
+        if self._runner is None or self._runner.workers or not self._runner.parts:
+            return True
+        return any(self.app.relays[name].kind != "store to store" for name in self.relays)
 
     async def wait_for_servers(self) -> None:
         """Wait until every server answers: as long, and as patiently, as the workers would.
@@ -157,11 +186,15 @@ class Work:
         if self._runner is not None:
             self._runner.stop()
 
+    def _reload(self) -> None:
+        if self._on_reload is not None and self._on_reload():
+            self.stop()
+
     @property
     def is_at_rest(self) -> bool:
         """Whether nothing runs at this moment: before the start, at the end, and between two attempts."""
         moving = {State.STARTING, State.READY, State.QUIET}
-        return self._runner is None or not any(worker.life.state in moving for worker in self._runner.workers)
+        return self._runner is None or not any(part.life.state in moving for part in self._runner.parts)
 
     @property
     def counts(self) -> WorkCounts:

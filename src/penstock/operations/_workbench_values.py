@@ -25,6 +25,9 @@ class ErrorGroup:
     last_failed: datetime
     example: EntryId
     """One of them: that which failed last."""
+    projection: str | None = None
+    """The projection or relay that could not handle them: `pool` then is the store, `stream` empty, `example` the
+    position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class ErrorGroups:
     groups: tuple[ErrorGroup, ...]
     beyond: int
     """How many records have yet other errors, when there are too many to hold."""
+    problems: tuple[str, ...] = ()
+    """Why some store could not be asked for failures of projections."""
 
 
 class EditOutcome(Enum):
@@ -50,6 +55,8 @@ class EditOutcome(Enum):
     """The message had vanished before it failed; it has no body."""
     GONE = "gone"
     """There is no such failed message."""
+    STORED = "stored"
+    """It is an event of a store: what happened is not changed afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +73,18 @@ class EditResult:
 
 @dataclass(frozen=True, slots=True)
 class LoggedAction:
-    """What a person did to failed messages of a stream."""
+    """What a person did to failed messages of a stream, or to a projection."""
 
     pool: str
     stream: str
     when: datetime
     who: str
     what: str
-    """``retry``, ``flush``, ``edit`` or ``unpark``."""
+    """``retry``, ``flush``, ``edit`` or ``unpark``; to projections also ``start``, ``stop``, ``reset``, ``delete`` and
+    ``catch-up``."""
     which: str
     why: str
     count: int
-    """How many messages; of a retry, those that were run."""
+    """How many messages; of a retry, those that were run. 0 for what was done to a projection as a whole."""
+    projection: str | None = None
+    """The projection or relay; `pool` then is the store that notes it, and `stream` is empty."""

@@ -5,15 +5,14 @@ Many tasks may publish at once; the broker coalesces what they send in one turn 
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextvars import ContextVar
-from typing import Final, TypeAlias, TypedDict, Unpack
+from typing import TypeAlias, TypedDict, Unpack
 
 import msgspec
 
 from penstock.codec import JSON, Codec
-from penstock.errors import BodyTooLargeError, BrokerUnavailableError, PublishError, UsageError
-from penstock.event import EventType, event_type, is_event
-from penstock.message import Message, Meta, new_event_ids
+from penstock.envelope import CURRENT_MESSAGE, Declarations, encode, enveloped, nameless
+from penstock.errors import BrokerUnavailableError, PublishError, UsageError
+from penstock.message import new_event_ids
 from penstock.position import EntryId
 from penstock.streams.abc import AppendOutcome, Cap, Condition, Dedupe, Index, NewEntry, RawId, StreamBroker
 from penstock.streams.layouts import NATIVE, Layout, Layouts, allowed_codec
@@ -22,9 +21,6 @@ from penstock.streams.topics import split_shard, with_shard
 from penstock.telemetry import Observer, guarded
 
 __all__ = ["CURRENT_MESSAGE", "Flusher", "Outgoing", "Prepared", "Published", "Publisher", "Said"]
-
-CURRENT_MESSAGE: Final[ContextVar[Message | None]] = ContextVar("penstock_current_message", default=None)
-"""The message being handled in this context; what is emitted meanwhile names it as its cause."""
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
@@ -101,7 +97,7 @@ class Publisher:
         self._layouts = layout if isinstance(layout, Layouts) else Layouts(default=layout)
         self._observer = guarded(observer)
         self._time_us = time_us
-        self._declared: dict[type, EventType] = {}
+        self._declarations = Declarations()
 
     async def publish(self, outgoing: Outgoing) -> Published:
         """Write one event.
@@ -186,48 +182,22 @@ class Publisher:
     # -- one entry ----------------------------------------------------------------------------------------------
 
     def _prepare(self, outgoing: Outgoing, event_id: str, now_us: int) -> Prepared:
-        event, stream, name, key = outgoing.event, outgoing.stream, outgoing.name, outgoing.key
-        kind, headers, codec, dedupe = outgoing.kind, outgoing.headers, outgoing.codec, outgoing.dedupe
-        cls = type(event)
-        declared = self._declared.get(cls)
-        if declared is None and is_event(cls):
-            declared = self._declared[cls] = event_type(cls)
-        if declared is not None:
-            if stream is None:
-                stream = declared.stream if name is None else name
-            if outgoing.shard is not None:
-                stream = with_shard(stream, outgoing.shard)
-            if name is None:
-                name = declared.name
-            if key is None:
-                key = declared.key_of(event)
-            version = declared.version
-            if (layout := self._layouts.of(stream)).codecs:
-                codec = allowed_codec(layout, codec or declared.codec)
-            if codec is None:
-                content_type, data = declared.content_type, declared.encode(event)
-            else:
-                content_type, data = codec.content_type, declared.encode(event, codec)
-            kind = kind or declared.kind
-        else:
-            if name is None:
-                raise UsageError(
-                    f"a {type(event).__name__} has no event name; declare its class as an event, or give name="
-                )
-            stream, version, kind = stream or name, 1, kind or "event"
-            if outgoing.shard is not None:
-                stream = with_shard(stream, outgoing.shard)
-            layout = self._layouts.of(stream)
+        event, stream, name, codec = outgoing.event, outgoing.stream, outgoing.name, outgoing.codec
+        declared = self._declarations.of(type(event))
+        if stream is None:
+            stream = declared.stream if declared is not None and name is None else name
+        if stream is None:
+            raise nameless(event)
+        if outgoing.shard is not None:
+            stream = with_shard(stream, outgoing.shard)
+        layout = self._layouts.of(stream)
+        if declared is None:
             codec = allowed_codec(layout, codec or JSON)
-            content_type, data = codec.content_type, None if event is None else codec.encode(event)
-        if data is not None and len(data) > self._max_body:
-            raise BodyTooLargeError(name, size=len(data), limit=self._max_body)
-        meta = Meta(
-            now_us, self._source, key, version, kind, content_type, _checked(headers) if headers else {}
-        )
-        if (cause := CURRENT_MESSAGE.get()) is not None:
-            meta.causation = cause.id
-            meta.correlation = cause.meta.correlation or cause.id
+        elif layout.codecs:
+            codec = allowed_codec(layout, codec or declared.codec)
+        encoded = encode(event, declared, name, outgoing.key, outgoing.kind, codec, self._max_body)
+        name, key, data, dedupe = encoded.name, encoded.key, encoded.data, outgoing.dedupe
+        meta = enveloped(encoded, now_us, self._source, outgoing.headers)
         try:
             fields = layout.pack(event_id, name, meta, data)
         except UnicodeEncodeError as failure:
@@ -334,15 +304,6 @@ async def _append_to(broker: StreamBroker, entries: Sequence[NewEntry]) -> list[
         return await broker.append_many(entries)
     except BrokerUnavailableError as failure:
         return [AppendOutcome(Condition.NOT_WRITTEN, cause=failure)] * len(entries)
-
-
-def _checked(headers: Mapping[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise UsageError(
-                f"header {name!r} is {value!r}; headers are strings, put other values into the body"
-            )
-    return dict(headers)
 
 
 def _dedupe(wanted: Dedupe | bool, event_id: str) -> Dedupe | None:

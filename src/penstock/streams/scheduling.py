@@ -9,12 +9,13 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
-from penstock.clock import Clock, parse_duration
+from penstock.clock import Clock, parse_duration, wait_set
 from penstock.errors import PenstockError, RepartitioningError, TransientError, UsageError
+from penstock.lifecycle import side_by_side
 from penstock.streams.abc import DelayedEntry, Moved, StreamBroker
 from penstock.streams.layouts import Layouts
 from penstock.streams.partitioned import Partitioned
@@ -203,12 +204,7 @@ class Mover:
             for broker in self._brokers
         ]
         tasks.append(asyncio.create_task(self._keep(self._tick_on, None), name="recurring events"))
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await side_by_side(tasks)
 
     async def _keep(
         self,
@@ -229,7 +225,7 @@ class Mover:
                         told = str(failure)
                         LOGGER.error("scheduled events cannot be moved: %s", failure)
                     wait, pause = pause, min(pause * 2, _LONGEST_PAUSE)
-                await self._sleep(changed, wait)
+                await wait_set(changed, self._clock, at_most=wait)
         finally:
             if end_telling is not None:
                 end_telling()
@@ -278,16 +274,6 @@ class Mover:
         await self._ticking.run_due()
         wait = await self._ticking.wait()
         return None if wait is None else min(wait, _LONGEST_PAUSE)
-
-    async def _sleep(self, changed: asyncio.Event, wait: timedelta | None) -> None:
-        waits: set[asyncio.Future[Any]] = {asyncio.ensure_future(changed.wait())}
-        if wait is not None:
-            waits.add(asyncio.ensure_future(self._clock.sleep(wait)))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
 
 
 def _parse_time(at: datetime | str) -> datetime:

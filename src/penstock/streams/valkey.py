@@ -23,6 +23,7 @@ from penstock.streams._valkey.leases import ValkeyLeases, ValkeyMembers
 from penstock.streams._valkey.notes import ValkeyNotes
 from penstock.streams._valkey.partitions import ValkeyPartitions
 from penstock.streams._valkey.probe import probe
+from penstock.streams._valkey.relays import ValkeyRelays
 from penstock.streams._valkey.removal import ValkeyRemovals
 from penstock.streams._valkey.schedule import ValkeySchedule
 from penstock.streams._valkey.server import Server
@@ -103,6 +104,7 @@ class ValkeyBroker(Appends, Entries, Groups, Inspection):
         self._schedule = ValkeySchedule(self._server)
         self._values = ValkeyValues(self._server)
         self._notes = ValkeyNotes(self._server)
+        self._relays = ValkeyRelays(self._server)
         self._opening = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -182,6 +184,11 @@ class ValkeyBroker(Appends, Entries, Groups, Inspection):
     def partitions(self) -> ValkeyPartitions:
         """How streams are cut into partitions."""
         return self._partitions
+
+    @property
+    def relays(self) -> ValkeyRelays:
+        """How far relays have come into streams, and the adding of what they bring."""
+        return self._relays
 
     @property
     def failures(self) -> FailureStore:

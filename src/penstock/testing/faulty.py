@@ -16,31 +16,19 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from difflib import get_close_matches
 from enum import Enum
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast, get_type_hints
 
 from penstock.errors import UsageError
-from penstock.streams.abc import (
-    Capabilities,
-    FailureStore,
-    FigureStore,
-    HistoryStore,
-    LaneStore,
-    LeaseStore,
-    MemberStore,
-    PartitionStore,
-    RemovalStore,
-    ScheduleStore,
-    StreamBroker,
-    ValueStore,
-)
+from penstock.streams.abc import Capabilities, StreamBroker
 
 __all__ = ["After", "Crashed", "Fault", "Faulty", "Moment", "Step"]
 
 M = TypeVar("M", bound=Callable[..., Coroutine[Any, Any, Any]])
+P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
 
 
 class Crashed(BaseException):
@@ -67,7 +55,7 @@ class Moment(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One side of one call. `call` is the method's name, ``failures.settle`` and the like for failure records."""
+    """One side of one call. `call` is the method's name, with that of its store if it has one: ``failures.settle``."""
 
     number: int
     call: str
@@ -90,13 +78,15 @@ class _Gate:
         self._crash_at = crash_at
         self._crashed = False
 
-    async def through(self, call: str, run: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    async def through(
+        self, call: str, run: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
         """Run one call between its two steps, or break it."""
         await self._pass(call, Moment.BEFORE)
         fault = next(self._faults[call], None) if call in self._faults else None
         if isinstance(fault, BaseException):
             raise fault
-        answer = await run()
+        answer = await run(*args, **kwargs)
         await self._pass(call, Moment.AFTER)
         if fault is not None:
             raise fault.error
@@ -115,187 +105,45 @@ class _Gate:
             await waiting
 
 
-_FAILURES = "failures."
-_PARTITIONS = "partitions."
-_LEASES = "leases."
-_MEMBERS = "members."
-_LANES = "lanes."
-_REMOVAL = "removal."
-_FIGURES = "figures."
-_HISTORY = "history."
-_SCHEDULE = "schedule."
-_VALUES = "values."
+def _calls_of(contract: type) -> Iterator[str]:
+    return (name for name, member in vars(contract).items() if inspect.iscoroutinefunction(member))
 
 
-class _Gated:
-    """Something whose calls pass a gate."""
+def _calls_of_stores() -> Iterator[str]:
+    for name, member in vars(StreamBroker).items():
+        if isinstance(member, property):
+            store: type = get_type_hints(member.fget)["return"]
+            yield from (f"{name}.{call}" for call in _calls_of(store))
 
-    def __init__(self, target: object, gate: _Gate, prefix: str = "") -> None:
-        self._target = target
+
+_CALLS: Final = (*_calls_of(StreamBroker), *_calls_of_stores())
+
+
+class _GatedStore:
+    """A store whose calls pass a gate. What else it has is as it is."""
+
+    def __init__(self, name: str, store: object, gate: _Gate) -> None:
+        self._name = name
+        self._store = store
         self._gate = gate
-        self._prefix = prefix
 
-    async def pass_on(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call the method *name* of what is behind the gate."""
-        run = getattr(self._target, name)
-        return await self._gate.through(self._prefix + name, lambda: run(*args, **kwargs))
+    def __getattr__(self, name: str) -> Any:
+        found, call = getattr(self._store, name), f"{self._name}.{name}"
+        return functools.partial(self._gate.through, call, found) if call in _CALLS else found
 
 
 def _gated(method: M) -> M:
-    """The method of a contract with a gate in front, under the same signature."""
+    """The method of a broker with a gate in front, under the same signature."""
     name: str = method.__name__
 
     @functools.wraps(method)
-    async def call(self: _Gated, /, *args: Any, **kwargs: Any) -> Any:
+    async def call(self: "Faulty", /, *args: Any, **kwargs: Any) -> Any:
         return await self.pass_on(name, *args, **kwargs)
 
     return cast("M", call)
 
 
-class FaultyFailures(_Gated):
-    """The failure records behind a `Faulty` broker."""
-
-    settle = _gated(FailureStore.settle)
-    settle_vanished = _gated(FailureStore.settle_vanished)
-    enqueue = _gated(FailureStore.enqueue)
-    due = _gated(FailureStore.due)
-    next_due = _gated(FailureStore.next_due)
-    claim_retry = _gated(FailureStore.claim_retry)
-    extend_retry = _gated(FailureStore.extend_retry)
-    succeed_retry = _gated(FailureStore.succeed_retry)
-    fail_retry = _gated(FailureStore.fail_retry)
-    split_retry = _gated(FailureStore.split_retry)
-    return_retry = _gated(FailureStore.return_retry)
-    edit = _gated(FailureStore.edit)
-    get = _gated(FailureStore.get)
-    find = _gated(FailureStore.find)
-    groups_of = _gated(FailureStore.groups_of)
-    tally = _gated(FailureStore.tally)
-    delete = _gated(FailureStore.delete)
-
-
-class FaultyPartitions(_Gated):
-    """The layouts and marks behind a `Faulty` broker."""
-
-    layout = _gated(PartitionStore.layout)
-    put = _gated(PartitionStore.put)
-    open_lane = _gated(PartitionStore.open_lane)
-    close_lane = _gated(PartitionStore.close_lane)
-    mark = _gated(PartitionStore.mark)
-    fence_route = _gated(PartitionStore.fence_route)
-    route = _gated(PartitionStore.route)
-    advance_route = _gated(PartitionStore.advance_route)
-
-
-class FaultyFigures(_Gated):
-    """The figures of handlers behind a `Faulty` broker."""
-
-    note = _gated(FigureStore.note)
-    figures = _gated(FigureStore.figures)
-
-
-class FaultyRemovals(_Gated):
-    """What may be removed, behind a `Faulty` broker."""
-
-    register_groups = _gated(RemovalStore.register_groups)
-    unregister_group = _gated(RemovalStore.unregister_group)
-    registered_groups = _gated(RemovalStore.registered_groups)
-    save_relay = _gated(RemovalStore.save_relay)
-    relays = _gated(RemovalStore.relays)
-    delete_relay = _gated(RemovalStore.delete_relay)
-    floor = _gated(RemovalStore.floor)
-    count_below = _gated(RemovalStore.count_below)
-    trim = _gated(RemovalStore.trim)
-    remove = _gated(RemovalStore.remove)
-
-
-class FaultyLeases(_Gated):
-    """The leases behind a `Faulty` broker."""
-
-    acquire = _gated(LeaseStore.acquire)
-    renew = _gated(LeaseStore.renew)
-    release = _gated(LeaseStore.release)
-    look = _gated(LeaseStore.look)
-    leases = _gated(LeaseStore.leases)
-    revoke = _gated(LeaseStore.revoke)
-
-
-class FaultyMembers(_Gated):
-    """The members behind a `Faulty` broker."""
-
-    join = _gated(MemberStore.join)
-    leave = _gated(MemberStore.leave)
-    members = _gated(MemberStore.members)
-
-
-class FaultyLanes(_Gated):
-    """The ordered settling and parking behind a `Faulty` broker."""
-
-    acknowledge = _gated(LaneStore.acknowledge)
-    settle = _gated(LaneStore.settle)
-    begin_alone = _gated(LaneStore.begin_alone)
-    park = _gated(LaneStore.park)
-    join = _gated(LaneStore.join)
-    parked_keys = _gated(LaneStore.parked_keys)
-    parked = _gated(LaneStore.parked)
-    unpark = _gated(LaneStore.unpark)
-    unparking = _gated(LaneStore.unparking)
-    take_parked = _gated(LaneStore.take_parked)
-    finish_parked = _gated(LaneStore.finish_parked)
-    fail_parked = _gated(LaneStore.fail_parked)
-    discard_parked = _gated(LaneStore.discard_parked)
-
-
-class FaultyHistory(_Gated):
-    """The index of histories behind a `Faulty` broker."""
-
-    page = _gated(HistoryStore.page)
-    length = _gated(HistoryStore.length)
-    prune = _gated(HistoryStore.prune)
-    mark_archived = _gated(HistoryStore.mark_archived)
-
-
-class FaultySchedule(_Gated):
-    """What enters streams later, behind a `Faulty` broker."""
-
-    schedule = _gated(ScheduleStore.schedule)
-    cancel = _gated(ScheduleStore.cancel)
-    replace = _gated(ScheduleStore.replace)
-    delayed = _gated(ScheduleStore.delayed)
-    streams = _gated(ScheduleStore.streams)
-    move_due = _gated(ScheduleStore.move_due)
-    next_due = _gated(ScheduleStore.next_due)
-    check = _gated(ScheduleStore.check)
-    tick = _gated(ScheduleStore.tick)
-    ticks = _gated(ScheduleStore.ticks)
-    forget_tick = _gated(ScheduleStore.forget_tick)
-
-    @property
-    def look_every(self) -> timedelta | None:
-        """As the schedule behind has it."""
-        return cast("ScheduleStore", self._target).look_every
-
-    def on_change(self, tell: Callable[[], None]) -> Callable[[], None]:
-        """Told by the schedule behind."""
-        return cast("ScheduleStore", self._target).on_change(tell)
-
-
-class FaultyValues(_Gated):
-    """The small values behind a `Faulty` broker."""
-
-    get = _gated(ValueStore.get)
-    set = _gated(ValueStore.set)
-    incr = _gated(ValueStore.incr)
-    delete = _gated(ValueStore.delete)
-    expire = _gated(ValueStore.expire)
-    hash_get = _gated(ValueStore.hash_get)
-    hash_all = _gated(ValueStore.hash_all)
-    hash_set = _gated(ValueStore.hash_set)
-    hash_incr = _gated(ValueStore.hash_incr)
-    hash_delete = _gated(ValueStore.hash_delete)
-
-
-class Faulty(_Gated):
+class Faulty:
     """A `StreamBroker` that passes every call on to *broker*, except where it was told to break.
 
     *fail* plans the coming calls of a method, first to last; calls beyond the plan work. Name methods as in `Step`.
@@ -316,23 +164,31 @@ class Faulty(_Gated):
     ) -> None:
         for call in fail or {}:
             if call not in _CALLS:
-                of_failures = [known for known in _CALLS if known == _FAILURES + call]
+                of_failures = [known for known in _CALLS if known == f"failures.{call}"]
                 nearest = of_failures or get_close_matches(call, _CALLS, 1)
                 hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
                 raise UsageError(f"a broker has no call {call!r} that could fail{hint}")
-        super().__init__(broker, _Gate(fail or {}, at_step, crash_at))
         self._broker = broker
-        self.failures = FaultyFailures(broker.failures, self._gate, _FAILURES)
-        self.leases = FaultyLeases(broker.leases, self._gate, _LEASES)
-        self.members = FaultyMembers(broker.members, self._gate, _MEMBERS)
-        self.lanes = FaultyLanes(broker.lanes, self._gate, _LANES)
-        self.partitions = FaultyPartitions(broker.partitions, self._gate, _PARTITIONS)
-        self.figures = FaultyFigures(broker.figures, self._gate, _FIGURES)
-        self.notes = broker.notes
-        self.removal = FaultyRemovals(broker.removal, self._gate, _REMOVAL)
-        self.history = FaultyHistory(broker.history, self._gate, _HISTORY)
-        self.schedule = FaultySchedule(broker.schedule, self._gate, _SCHEDULE)
-        self.values = FaultyValues(broker.values, self._gate, _VALUES)
+        self._gate = _Gate(fail or {}, at_step, crash_at)
+        self.failures = self._gated_store("failures", broker.failures)
+        self.figures = self._gated_store("figures", broker.figures)
+        self.history = self._gated_store("history", broker.history)
+        self.lanes = self._gated_store("lanes", broker.lanes)
+        self.leases = self._gated_store("leases", broker.leases)
+        self.members = self._gated_store("members", broker.members)
+        self.notes = self._gated_store("notes", broker.notes)
+        self.partitions = self._gated_store("partitions", broker.partitions)
+        self.relays = self._gated_store("relays", broker.relays)
+        self.removal = self._gated_store("removal", broker.removal)
+        self.schedule = self._gated_store("schedule", broker.schedule)
+        self.values = self._gated_store("values", broker.values)
+
+    def _gated_store(self, name: str, store: S) -> S:
+        return cast("S", _GatedStore(name, store, self._gate))
+
+    async def pass_on(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call the method *name* of what is behind the gate."""
+        return await self._gate.through(name, getattr(self._broker, name), *args, **kwargs)
 
     @property
     def steps(self) -> list[Step]:
@@ -380,23 +236,3 @@ class Faulty(_Gated):
     remove_consumer = _gated(StreamBroker.remove_consumer)
     hold_name = _gated(StreamBroker.hold_name)
     free_name = _gated(StreamBroker.free_name)
-
-
-_CALLS = tuple(
-    prefix + name
-    for kind, prefix in (
-        (Faulty, ""),
-        (FaultyFailures, _FAILURES),
-        (FaultyHistory, _HISTORY),
-        (FaultySchedule, _SCHEDULE),
-        (FaultyValues, _VALUES),
-        (FaultyPartitions, _PARTITIONS),
-        (FaultyFigures, _FIGURES),
-        (FaultyRemovals, _REMOVAL),
-        (FaultyLeases, _LEASES),
-        (FaultyMembers, _MEMBERS),
-        (FaultyLanes, _LANES),
-    )
-    for name, method in vars(kind).items()
-    if inspect.iscoroutinefunction(method)
-)

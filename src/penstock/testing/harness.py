@@ -1,4 +1,4 @@
-"""Testing an app: its own listeners, on streams that need no server, with a clock that the test owns.
+"""Testing an app: its own listeners and projections, on streams and stores that need no server, by the test's clock.
 
 ```python
 @pytest.fixture
@@ -14,20 +14,26 @@ async def test_a_placed_order_is_charged(penstock):
     assert await penstock.failed() == []
 ```
 
-With ``pytest --penstock-real`` the same tests run on an embedded Valkey server and on real time.
+With ``pytest --penstock-real`` the same tests run on an embedded Valkey server and on real time. Event stores are files
+of the test's own in both cases: neither the configured databases nor the data folder are touched.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 from penstock.app import App
 from penstock.clock import Clock, SystemClock, parse_duration
 from penstock.message import Message
 from penstock.position import BEGINNING
+from penstock.store import EventStore
+from penstock.store.abc import Appended, StoredEvent
 from penstock.streams.abc import FailureRecord, FailureState, StreamBroker
 from penstock.streams.publisher import Published
 from penstock.testing.clock import ManualClock
@@ -40,17 +46,36 @@ _LONGEST = timedelta(seconds=30)
 
 
 class AppTester:
-    """One app under test. Entering it connects the app to *broker*; leaving it puts everything back."""
+    """One app under test. Entering it connects the app to *broker*; leaving it puts everything back.
 
-    def __init__(self, app: App, broker: StreamBroker, clock: Clock | None = None) -> None:
+    Every event store of the app is an empty SQLite file of its own, unless *stores* has a URL under its name: of an
+    empty database, which is left as the test leaves it.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        broker: StreamBroker,
+        clock: Clock | None = None,
+        *,
+        stores: Mapping[str, str] | None = None,
+    ) -> None:
         self.app = app
         self.broker = broker
         self.clock: Clock = clock or SystemClock()
         """A `ManualClock` on memory, the machine's with ``--penstock-real``; see `advance`."""
+        self._urls = dict(stores or {})
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self._stack.enter_async_context(self.app.using(broker=self.broker, clock=self.clock))
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-test-")))
+
+        def url_for(name: str) -> str:
+            return self._urls.get(name) or f"sqlite:///{folder / quote(name, safe='')}.db"
+
+        await self._stack.enter_async_context(
+            self.app.using(broker=self.broker, clock=self.clock, stores=url_for)
+        )
         return self
 
     async def __aexit__(
@@ -70,15 +95,25 @@ class AppTester:
         """Write many events; see `App.emit_many`."""
         return await self.app.emit_many(events, **said)
 
+    async def append(self, *events: object, store: str = "local", **said: Any) -> list[Appended]:
+        """Add events to an event store together; see `EventStore.append`."""
+        append: Any = self.store(store).append
+        added: list[Appended] = await append(list(events), **said)
+        return added
+
     def provide(self, type_: type, value: T) -> T:
         """Give handlers *value* wherever they ask for *type_*, until the test ends."""
         self._stack.enter_context(self.app.override(type_, lambda: value))
         return value
 
     async def until_idle(self, *, only: Iterable[str] = ()) -> None:
-        """Work until everything emitted so far has been handled and no retry is due.
+        """Work groups, projections and relays until everything there is has been handled and no retry is due.
 
-        What handlers emit is handled too. Raises `TimeoutError` when that takes more than 30 seconds of real time.
+        What handlers emit and append is handled too. *only* names groups, projections and relays as in `App.run`.
+
+        Raises:
+            TimeoutError: That takes more than 30 seconds of real time.
+            ProjectionHaltedError: A projection cannot go past an event: its handler failed, and its policy is to halt.
         """
         async with asyncio.timeout(_LONGEST.total_seconds()):
             await self.app.run(only=tuple(only), until_idle=True)
@@ -92,6 +127,29 @@ class AppTester:
             await self.clock.sleep(passed)
 
     # -- what a test looks at -----------------------------------------------------------------------------------
+
+    def store(self, name: str = "local") -> EventStore:
+        """An event store of the app, empty when the test begins. Raises `UnknownStoreError`."""
+        return self.app.store(name)
+
+    async def events(self, *streams: str, store: str = "local") -> list[StoredEvent]:
+        """Everything in an event store, or in these event streams of it, oldest first."""
+        return [event async for event in self.store(store).read(*streams)]
+
+    async def database_url(self, store: str = "local") -> str:
+        """The URL of the database that a store is in for this test, with its tables there: for an engine of yours."""
+        return (await self.store(store).open()).database.url
+
+    async def rows(self, sql: str, *parameters: object, store: str = "local") -> list[tuple[Any, ...]]:
+        """What a query finds in the database of a store: read models, above all. Parameters are written ``?``."""
+        backend = await self.store(store).open()
+
+        def query() -> list[tuple[Any, ...]]:
+            database = backend.database
+            with contextlib.closing(database.connect(application="penstock tests")) as connection:
+                return [tuple(row) for row in database.execute(connection, sql, parameters).fetchall()]
+
+        return await asyncio.to_thread(query)
 
     async def failed(
         self, *, listener: str | None = None, state: FailureState | None = None

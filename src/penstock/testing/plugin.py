@@ -4,7 +4,7 @@ It is loaded by every pytest run where penstock is installed, so servers and dri
 """
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from penstock.app import App
     from penstock.testing.harness import AppTester
 
-__all__ = ["penstock", "penstock_app", "penstock_server"]
+__all__ = ["penstock", "penstock_app", "penstock_server", "penstock_stores"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,7 +55,13 @@ def penstock_server(
         yield server.url
 
 
-async def _tester(app: "App", server: str | None) -> "AsyncIterator[AppTester]":
+@pytest.fixture
+def penstock_stores() -> Mapping[str, str]:
+    """URLs of empty databases for event stores, by name; the others are SQLite files of the test's own."""
+    return {}
+
+
+async def _tester(app: "App", server: str | None, stores: Mapping[str, str]) -> "AsyncIterator[AppTester]":
     from penstock.testing.clock import ManualClock
     from penstock.testing.harness import AppTester
 
@@ -63,7 +69,7 @@ async def _tester(app: "App", server: str | None) -> "AsyncIterator[AppTester]":
         from penstock.streams.memory import MemoryBroker
 
         clock = ManualClock()
-        async with AppTester(app, MemoryBroker(clock=clock), clock) as tester:
+        async with AppTester(app, MemoryBroker(clock=clock), clock, stores=stores) as tester:
             yield tester
         return
     from penstock.streams.valkey import ValkeyBroker
@@ -71,7 +77,7 @@ async def _tester(app: "App", server: str | None) -> "AsyncIterator[AppTester]":
     broker = ValkeyBroker(server, namespace=f"test-{uuid.uuid4().hex}")
     await broker.open()
     try:
-        async with AppTester(app, broker) as tester:
+        async with AppTester(app, broker, stores=stores) as tester:
             yield tester
     finally:
         for stream in await broker.streams():
@@ -79,9 +85,11 @@ async def _tester(app: "App", server: str | None) -> "AsyncIterator[AppTester]":
         await broker.close()
 
 
-async def _penstock(penstock_app: "App", penstock_server: str | None) -> "AsyncIterator[AppTester]":
+async def _penstock(
+    penstock_app: "App", penstock_server: str | None, penstock_stores: Mapping[str, str]
+) -> "AsyncIterator[AppTester]":
     """The app of ``penstock_app`` on streams in memory, with a manual clock; see `penstock.testing.AppTester`."""
-    async for tester in _tester(penstock_app, penstock_server):
+    async for tester in _tester(penstock_app, penstock_server, penstock_stores):
         yield tester
 
 

@@ -5,14 +5,20 @@ from datetime import timedelta
 
 import pytest
 
-from penstock.errors import LaneBusyError, WorkerStopped
+from penstock.errors import LaneBusyError
 from penstock.message import Message
-from penstock.position import EntryId
-from penstock.retry import GiveUp, Release, Retry, RetryLater
-from penstock.streams.abc import FailureState, NewEntry
 from penstock.streams.memory import MemoryServer
 from penstock.testing import ManualClock
-from tests.listeners.ordered.workshop import GROUP, LIFE, STREAM, StockMoved, Workshop, another, until
+from tests.listeners.ordered.workshop import (
+    GROUP,
+    LIFE,
+    STREAM,
+    StockMoved,
+    Workshop,
+    another,
+    book_as,
+    until,
+)
 
 SECOND = timedelta(seconds=1)
 
@@ -88,8 +94,8 @@ async def test_a_second_start_waits_and_takes_over(server: MemoryServer, clock: 
     """It does nothing while the first one works, and goes on when that one has given up its lease."""
     seen: list[tuple[str, int]] = []
     first, second = await another(server, clock), await another(server, clock)
-    _book(first, "first", seen)
-    _book(second, "second", seen)
+    book_as(first, "first", seen)
+    book_as(second, "second", seen)
     await first.move(("nail", 1))
     async with first.working() as owner:
         await until(lambda: owner.counts.handled == 1)
@@ -115,7 +121,7 @@ async def test_a_handler_of_five_times_the_life_keeps_the_lease(
     seen: list[tuple[str, int]] = []
     began, end = asyncio.Event(), asyncio.Event()
     other = await another(server, clock)
-    _book(other, "other", seen)
+    book_as(other, "other", seen)
 
     @shop.router.listener(StockMoved)
     async def book(moved: StockMoved) -> None:
@@ -144,7 +150,7 @@ async def test_a_lost_lease_cancels_the_handler_and_the_event_is_handled_by_the_
     seen: list[tuple[str, int]] = []
     began, cancelled = asyncio.Event(), asyncio.Event()
     other = await another(server, clock)
-    _book(other, "other", seen)
+    book_as(other, "other", seen)
 
     @shop.router.listener(StockMoved)
     async def book(moved: StockMoved) -> None:
@@ -202,7 +208,7 @@ async def test_what_a_dead_owner_left_is_handled_before_anything_new(
 ) -> None:
     """The next owner finds it under the lane's name, whoever it is, and in order."""
     seen: list[tuple[str, int]] = []
-    _book(shop, "shop", seen)
+    book_as(shop, "shop", seen)
     await shop.move(("nail", 1), ("nut", 2))
     await shop.broker.create_group(STREAM, GROUP, shop.router.group(GROUP).settings.start)
     await shop.broker.read_group(GROUP, f"lane:{STREAM}", [STREAM], count=2)
@@ -214,7 +220,7 @@ async def test_what_a_dead_owner_left_is_handled_before_anything_new(
 async def test_entries_of_a_parallel_time_are_taken_over(shop: Workshop) -> None:
     """A group that was parallel before: what its consumers left is handled first, and they are removed."""
     seen: list[tuple[str, int]] = []
-    _book(shop, "shop", seen)
+    book_as(shop, "shop", seen)
     await shop.move(("nail", 1), ("nut", 2), ("nail", 3))
     await shop.broker.create_group(STREAM, GROUP, shop.router.group(GROUP).settings.start)
     await shop.broker.read_group(GROUP, "host-1", [STREAM], count=2)
@@ -226,7 +232,7 @@ async def test_entries_of_a_parallel_time_are_taken_over(shop: Workshop) -> None
 async def test_an_entry_that_a_former_owners_read_was_handed_is_found(shop: Workshop) -> None:
     """A read that still waited at the server got it: it is handled in its place, not after what came behind it."""
     seen: list[tuple[str, int]] = []
-    _book(shop, "shop", seen)
+    book_as(shop, "shop", seen)
     async with shop.working() as worker:
         await shop.move(("nail", 1))
         await until(lambda: worker.counts.handled == 1)
@@ -239,127 +245,10 @@ async def test_an_entry_that_a_former_owners_read_was_handed_is_found(shop: Work
     assert [number for _, number in seen] == [1, 2, 3]
 
 
-@pytest.mark.covers("FAIL-9")
-async def test_a_failing_event_runs_again_in_its_place(shop: Workshop) -> None:
-    """Those behind it wait; only the listener that failed runs again; the message knows which run it is."""
-    seen: list[tuple[str, int, int]] = []
-    shop.settings(retry=Retry(attempts=5, initial="10s", jitter=0))
-
-    @shop.router.listener(StockMoved)
-    async def book(moved: StockMoved, message: Message) -> None:
-        seen.append(("book", moved.number, message.attempt))
-        if moved.number == 1 and message.attempt < 3:
-            raise ConnectionError("books closed")
-
-    @shop.router.listener(StockMoved)
-    async def tell(moved: StockMoved, message: Message) -> None:
-        seen.append(("tell", moved.number, message.attempt))
-
-    await shop.move(("nail", 1), ("nut", 2))
-    async with shop.working() as worker:
-        await until(lambda: len(seen) == 2)
-        await shop.clock.advance(9 * SECOND)
-        assert len(seen) == 2
-        await shop.clock.advance(SECOND)
-        await until(lambda: len(seen) == 3)
-        await shop.clock.advance(20 * SECOND)
-        await until(lambda: worker.counts.handled == 2)
-    assert seen == [
-        ("book", 1, 1),
-        ("tell", 1, 1),
-        ("book", 1, 2),
-        ("book", 1, 3),
-        ("book", 2, 1),
-        ("tell", 2, 1),
-    ]
-    assert (await shop.records(), await shop.still_pending()) == ([], 0)
-
-
-async def test_used_up_attempts_are_recorded_and_the_next_event_follows(shop: Workshop) -> None:
-    """``on_failure="retry"``: the record says failed, and is nothing that runs by itself."""
-    seen: list[int] = []
-    shop.settings(retry=Retry(attempts=2, initial="1s", jitter=0))
-
-    @shop.router.listener(StockMoved)
-    async def book(moved: StockMoved) -> None:
-        seen.append(moved.number)
-        if moved.number == 1:
-            raise ConnectionError("books closed")
-
-    await shop.move(("nail", 1), ("nail", 2))
-    await shop.work()
-    assert seen == [1]
-    await shop.clock.advance(SECOND)
-    await shop.work()
-    assert seen == [1, 1, 2]
-    [record] = await shop.records()
-    assert (record.state, record.key.listener, record.error) == (FailureState.FAILED, "book", "books closed")
-
-
-async def test_what_a_handler_says_is_heard(shop: Workshop) -> None:
-    """`GiveUp` is recorded at once, `RetryLater` waits as told, `Release` runs all again and does not count."""
-    seen: list[tuple[int, int]] = []
-    shop.settings(retry=Retry(attempts=2, initial="1s", jitter=0))
-
-    @shop.router.listener(StockMoved)
-    async def book(moved: StockMoved, message: Message) -> None:
-        seen.append((moved.number, message.attempt))
-        if moved.number == 1:
-            raise GiveUp("no such item")
-        if moved.number == 2 and message.attempt == 1:
-            raise RetryLater("1 min")
-        if moved.number == 3 and seen.count((3, 1)) < 4:
-            raise Release
-
-    await shop.move(("nail", 1), ("nail", 2), ("nail", 3))
-    await shop.work()
-    assert seen == [(1, 1), (2, 1)]
-    await shop.clock.advance(timedelta(minutes=1))
-    for _ in range(4):
-        await shop.work()
-        await shop.clock.advance(2 * SECOND)
-    assert seen == [(1, 1), (2, 1), (2, 2), (3, 1), (3, 1), (3, 1), (3, 1)]
-    assert [record.error for record in await shop.records()] == ["no such item"]
-
-
-@pytest.mark.covers("FAIL-8")
-async def test_a_halting_group_stops_in_front_of_the_event(shop: Workshop) -> None:
-    """Once its attempts are used up the worker ends; the event and those behind it are as they were."""
-    seen: list[int] = []
-    shop.settings(on_failure="halt", retry=Retry(attempts=1))
-
-    @shop.router.listener(StockMoved)
-    async def book(moved: StockMoved) -> None:
-        seen.append(moved.number)
-        if moved.number == 2 and seen.count(2) == 1:
-            raise ConnectionError("books closed")
-
-    _, second, _ = await shop.move(("nail", 1), ("nail", 2), ("nail", 3))
-    with pytest.raises(WorkerStopped) as caught:
-        await shop.work()
-    assert (caught.value.entry_id, seen, await shop.records()) == (second, [1, 2], [])
-    await shop.work()
-    assert seen == [1, 2, 2, 3]
-
-
-async def test_what_is_no_message_and_what_is_gone_are_recorded_in_their_place(shop: Workshop) -> None:
-    """Neither holds the others up."""
-    seen: list[tuple[str, int]] = []
-    _book(shop, "shop", seen)
-    await shop.broker.append(NewEntry(STREAM, [b"temperature", b"21"]))
-    gone, *_ = await shop.move(("nail", 1), ("nail", 2))
-    await shop.broker.create_group(STREAM, GROUP, shop.router.group(GROUP).settings.start)
-    await shop.broker.read_group(GROUP, f"lane:{STREAM}", [STREAM], count=3)
-    await shop.broker.delete(STREAM, [EntryId.parse(gone)])
-    await shop.work()
-    assert seen == [("shop", 2)]
-    assert sorted(record.cause for record in await shop.records()) == ["undecodable", "vanished"]
-
-
 async def test_a_group_deleted_underneath_is_made_again_where_it_was(shop: Workshop) -> None:
     """Nothing that was settled is handled again."""
     seen: list[tuple[str, int]] = []
-    _book(shop, "shop", seen)
+    book_as(shop, "shop", seen)
     async with shop.working() as worker:
         await shop.move(("nail", 1), ("nail", 2))
         await until(lambda: worker.counts.handled == 2)
@@ -373,7 +262,7 @@ async def test_a_group_deleted_underneath_is_made_again_where_it_was(shop: Works
 async def test_idle_exit_ends_a_worker_that_has_nothing_to_do(shop: Workshop) -> None:
     """Counted from when something moved last."""
     seen: list[tuple[str, int]] = []
-    _book(shop, "shop", seen)
+    book_as(shop, "shop", seen)
     await shop.move(("nail", 1))
     worker = shop.ordered(idle_exit=timedelta(minutes=1))
     running = asyncio.create_task(worker.run())
@@ -404,12 +293,6 @@ async def test_a_message_carries_the_fence_of_its_owner(shop: Workshop) -> None:
 
 
 async def _ignore(moved: StockMoved) -> None: ...
-
-
-def _book(shop: Workshop, who: str, seen: list[tuple[str, int]]) -> None:
-    @shop.router.listener(StockMoved)
-    async def book(moved: StockMoved) -> None:
-        seen.append((who, moved.number))
 
 
 async def _steal(shop: Workshop) -> int:

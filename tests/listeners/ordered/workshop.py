@@ -92,6 +92,14 @@ async def another(server: MemoryServer, clock: ManualClock, **settings: Any) -> 
     return Workshop(broker, clock, **settings)
 
 
+def book_as(shop: Workshop, who: str, seen: list[tuple[str, int]]) -> None:
+    """A listener that notes who has handled which number."""
+
+    @shop.router.listener(StockMoved)
+    async def note(moved: StockMoved) -> None:
+        seen.append((who, moved.number))
+
+
 async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
     """Wait until something holds; the time that passes is not the clock's."""
     async with asyncio.timeout(10):

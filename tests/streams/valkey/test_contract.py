@@ -20,6 +20,7 @@ from penstock.testing.contracts.lanes import LaneStoreContract
 from penstock.testing.contracts.leases import LeaseStoreContract, MemberStoreContract
 from penstock.testing.contracts.notes import NoteStoreContract
 from penstock.testing.contracts.partitions import PartitionStoreContract
+from penstock.testing.contracts.relays import RelayStoreContract
 from penstock.testing.contracts.schedule import ScheduleStoreContract
 from tests.streams.valkey.conftest import PlainBroker
 from tests.streams.valkey.servers import PRODUCTS, RealServer, redis7_binary
@@ -59,6 +60,10 @@ class TestRemovals(RemovalStoreContract, FloorContract):
 
 class TestPartitions(PartitionStoreContract):
     """Layouts, marks and routes."""
+
+
+class TestRelays(RelayStoreContract):
+    """Relays into streams."""
 
 
 class TestHistory(HistoryStoreContract):

@@ -8,6 +8,7 @@ import asyncio
 import functools
 from datetime import timedelta
 
+from penstock.clock import wait_set
 from penstock.errors import ConfigurationError, TransientError, UndecodableEntryError
 from penstock.listeners._handling import Route, failure_of
 from penstock.listeners._ordered._settling import LaneSettling
@@ -62,7 +63,7 @@ class LaneUnparking:
             async with asyncio.TaskGroup() as tasks:
                 while not state.is_quiet:
                     await self._look(tasks)
-                    await self._pause()
+                    await wait_set(self._state.quiet, self._state.shared.clock, at_most=_LOOK_EVERY)
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
@@ -84,15 +85,6 @@ class LaneUnparking:
 
     def _ended(self, key: str, _task: "asyncio.Task[None]") -> None:
         self._running.pop(key, None)
-
-    async def _pause(self) -> None:
-        sleep = asyncio.ensure_future(self._state.shared.clock.sleep(_LOOK_EVERY))
-        quiet = asyncio.ensure_future(self._state.quiet.wait())
-        try:
-            await asyncio.wait({sleep, quiet}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            quiet.cancel()
 
     # -- one key ------------------------------------------------------------------------------------------------
 

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Unpack
 
-from penstock.clock import Clock, SystemClock
+from penstock.clock import wait_set
 from penstock.errors import (
-    ConfigurationError,
     LaneBusyError,
     PenstockError,
     TransientError,
@@ -18,22 +18,17 @@ from penstock.lifecycle import State
 from penstock.listeners._after import After, AfterAcknowledged
 from penstock.listeners._backoff import Backoff, unless_quiet
 from penstock.listeners._gate import Gate
-from penstock.listeners._handling import Handling
-from penstock.listeners._life import Runs
 from penstock.listeners._ordered._checks import check_mode
 from penstock.listeners._ordered._members import LanesOf, Members
 from penstock.listeners._ordered._run import LaneRun
 from penstock.listeners._ordered._share import in_own_order
 from penstock.listeners._ordered._shared import Shared
-from penstock.listeners._session import Counts
 from penstock.listeners._speeds import publish_speeds, tell_speeds
-from penstock.listeners.calls import Dependencies
-from penstock.listeners.groups import Group, Middleware
-from penstock.listeners.patterns import FindStreams
+from penstock.listeners._works import WorkerOptions, Works
+from penstock.listeners.groups import Group
 from penstock.streams.abc import LeaseInfo, StreamBroker
-from penstock.streams.layouts import NATIVE, EntryReader
 from penstock.streams.leasing import HeldLease, take_lease
-from penstock.telemetry import LOGGER, Observer, guarded
+from penstock.telemetry import LOGGER
 
 __all__ = ["OrderedWorker"]
 
@@ -43,7 +38,7 @@ _ASK_WHETHER_DONE = timedelta(milliseconds=200)
 _END_WITHIN_SECONDS = 10.0
 
 
-class OrderedWorker(Runs):
+class OrderedWorker(Works):
     """Works one ordered group until stopped: ``await worker.run()``. May be run again afterwards.
 
     Args:
@@ -61,50 +56,23 @@ class OrderedWorker(Runs):
         broker: StreamBroker,
         group: Group,
         *,
-        dependencies: Dependencies | None = None,
-        streams: Sequence[str] | None = None,
-        find_streams: FindStreams | None = None,
         lanes_of: LanesOf | None = None,
-        middleware: Sequence[Middleware] = (),
-        clock: Clock | None = None,
-        observer: Observer | None = None,
         gate: Gate | None = None,
-        layout: EntryReader = NATIVE,
-        until_idle: bool = False,
-        idle_exit: timedelta | None = None,
-        reconnect_attempts: int | None = None,
         after: AfterAcknowledged | None = None,
+        **options: Unpack[WorkerOptions],
     ) -> None:
         check_mode(group)
-        super().__init__(
-            f"worker of group {group.name!r}",
-            Handling(group, dependencies or Dependencies(), middleware=middleware),
-            threads=group.settings.concurrency,
-        )
-        self.group = group
-        self.counts = Counts()
-        self._broker = broker
-        self._streams = tuple(streams) if streams is not None else group.streams
-        if not self._streams and find_streams is None:
-            raise ConfigurationError(
-                f"group {group.name!r} has no streams; give it listeners or streams=[...]"
-            )
-        self._clock = clock or SystemClock()
-        self._observer = guarded(observer)
-        self._gate = gate or Gate()
-        self._until_idle = until_idle
-        self._idle_exit = idle_exit
-        self._reconnect_attempts = reconnect_attempts
+        super().__init__(f"worker of group {group.name!r}", broker, group, **options)
         self._shared = Shared(
             broker,
             group,
             self._handling,
-            self._gate,
+            gate or Gate(),
             self._clock,
-            layout,
+            self._layout,
             self._observer,
             self.counts,
-            reconnect_attempts,
+            self._reconnect_attempts,
             asyncio.Semaphore(group.settings.concurrency),
             After(after) if after is not None else None,
         )
@@ -112,7 +80,7 @@ class OrderedWorker(Runs):
         self._free_since: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._members = Members(
-            broker, group, self._clock, self._streams, find_streams, lanes_of, self._changed.set
+            broker, group, self._clock, self._streams, self._find_streams, lanes_of, self._changed.set
         )
         self._failure: BaseException | None = None
         self._has_looked = False
@@ -246,18 +214,8 @@ class OrderedWorker(Runs):
             self._has_looked = True
             if self.life.state is State.STARTING:
                 self.life.move(State.READY)
-            await self._pause(min(_LOOK_EVERY, self.group.settings.lease_life / 3))
-
-    async def _pause(self, duration: timedelta) -> None:
-        waits = {
-            asyncio.ensure_future(self._clock.sleep(duration)),
-            asyncio.ensure_future(self._changed.wait()),
-        }
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
+            pause = min(_LOOK_EVERY, self.group.settings.lease_life / 3)
+            await wait_set(self._changed, self._clock, at_most=pause)
 
     async def _look(self) -> None:
         lanes, share = self._members.all_lanes, self._members.share

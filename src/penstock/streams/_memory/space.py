@@ -12,6 +12,7 @@ from penstock.streams._memory.lanes import MemoryLanes
 from penstock.streams._memory.leases import MemoryLeases, MemoryMembers
 from penstock.streams._memory.notes import MemoryNotes
 from penstock.streams._memory.partitions import MemoryPartitions
+from penstock.streams._memory.relays import MemoryRelays
 from penstock.streams._memory.removal import MemoryRemovals
 from penstock.streams._memory.schedule import MemorySchedule
 from penstock.streams._memory.stream import Stream
@@ -72,6 +73,7 @@ class Space:
         self.figures = MemoryFigures(clock.time_us)
         self.notes = MemoryNotes(clock.time_us)
         self.partitions = MemoryPartitions(self.streams, self.add_and_tell)
+        self.relays = MemoryRelays(self.add_and_tell)
         self.history = MemoryHistory(self.streams)
         self._clock = clock
         self._keys = Keys(namespace)

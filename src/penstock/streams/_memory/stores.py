@@ -7,6 +7,7 @@ from penstock.streams._memory.lanes import MemoryLanes
 from penstock.streams._memory.leases import MemoryLeases, MemoryMembers
 from penstock.streams._memory.notes import MemoryNotes
 from penstock.streams._memory.partitions import MemoryPartitions
+from penstock.streams._memory.relays import MemoryRelays
 from penstock.streams._memory.removal import MemoryRemovals
 from penstock.streams._memory.schedule import MemorySchedule
 from penstock.streams._memory.space import Space
@@ -69,6 +70,11 @@ class Stores:
     def schedule(self) -> MemorySchedule:
         """Entries that wait for their time, and the last ticks of what recurs."""
         return self._space.schedule
+
+    @property
+    def relays(self) -> MemoryRelays:
+        """How far relays have come into streams, and the adding of what they bring."""
+        return self._space.relays
 
     @property
     def failures(self) -> MemoryFailureStore:

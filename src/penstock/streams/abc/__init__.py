@@ -80,6 +80,15 @@ from penstock.streams.abc._partitions import (
     RouteEntry,
     RouteMark,
 )
+from penstock.streams.abc._relays import (
+    RelayBatch,
+    Relayed,
+    RelayEntry,
+    RelayMark,
+    RelayOutcome,
+    RelayStore,
+    check_relayed,
+)
 from penstock.streams.abc._removal import Floor, Hold, HoldKind, RemovalStore, Removed, Trimmed
 from penstock.streams.abc._schedule import DelayedEntry, Moved, ScheduleStore, Tick
 from penstock.streams.abc._values import ValueStore
@@ -139,6 +148,12 @@ __all__ = [
     "PendingSummary",
     "RawEntry",
     "RawId",
+    "RelayBatch",
+    "RelayEntry",
+    "RelayMark",
+    "RelayOutcome",
+    "RelayStore",
+    "Relayed",
     "RemovalStore",
     "Removed",
     "RetryClaim",
@@ -158,5 +173,6 @@ __all__ = [
     "bucket_of",
     "check_in_place",
     "check_lane",
+    "check_relayed",
     "restored",
 ]

@@ -31,6 +31,7 @@ from penstock.streams.abc._lanes import LaneStore
 from penstock.streams.abc._leases import LeaseStore, MemberStore
 from penstock.streams.abc._notes import NoteStore
 from penstock.streams.abc._partitions import PartitionStore
+from penstock.streams.abc._relays import RelayStore
 from penstock.streams.abc._removal import RemovalStore
 from penstock.streams.abc._schedule import ScheduleStore
 from penstock.streams.abc._values import ValueStore
@@ -335,6 +336,11 @@ class StreamBroker(Protocol):
     @property
     def partitions(self) -> PartitionStore:
         """How streams are cut into partitions."""
+        ...
+
+    @property
+    def relays(self) -> RelayStore:
+        """How far relays have come into streams, and the adding of what they bring."""
         ...
 
     @property

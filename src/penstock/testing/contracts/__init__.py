@@ -31,6 +31,7 @@ from penstock.testing.contracts.layouts import LayoutContract  # noqa: E402
 from penstock.testing.contracts.leases import LeaseStoreContract, MemberStoreContract  # noqa: E402
 from penstock.testing.contracts.removal import RemovalStoreContract  # noqa: E402
 from penstock.testing.contracts.schedule import ScheduleStoreContract  # noqa: E402
+from penstock.testing.contracts.store import StoreBackendContract  # noqa: E402
 from penstock.testing.contracts.values import ValueStoreContract  # noqa: E402
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "PassTime",
     "RemovalStoreContract",
     "ScheduleStoreContract",
+    "StoreBackendContract",
     "StreamBrokerContract",
     "ValueStoreContract",
 ]

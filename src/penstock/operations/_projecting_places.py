@@ -1,0 +1,160 @@
+"""Where projections and relays are recorded: in which database, as which copy."""
+
+import asyncio
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from penstock.app import App
+from penstock.config import LOCAL_STORE
+from penstock.errors import PenstockError, UnknownProjectionError
+from penstock.operations._projecting_values import Found
+from penstock.operations._relays_of_streams import StreamRelays
+from penstock.operations._stores import Stores
+from penstock.projections.abc import LIVE, ProjectionKind, ProjectionPlan, ProjectionStatus
+from penstock.projections.control import ProjectionControl
+from penstock.store.abc import EventFilter, EventReader
+
+__all__ = ["Found", "Places"]
+
+
+class Places:
+    """The databases of an app's stores, as far as they are there, asked for what is recorded of projections.
+
+    Without *connect* no server is asked how far the streams go that relays read.
+    """
+
+    def __init__(self, app: App, *, connect: bool = True) -> None:
+        self._app = app
+        self._connect = connect
+        self.stores = Stores(app)
+
+    async def look(
+        self, kind: ProjectionKind | None, *, streams: bool = True
+    ) -> tuple[list[Found], list[str]]:
+        """All that are recorded, by name, and what kept some store or stream from being looked at.
+
+        Without *streams* the lag of relays out of streams is left out, and no server is asked.
+        """
+        readers: dict[str, Callable[[], EventReader]] = {}
+        problems: list[str] = []
+        for place in self.stores.all():
+            if place.exists:
+                try:
+                    readers[place.name] = (await self.stores.opened(place.name)).reader
+                except PenstockError as failure:
+                    problems.append(f"store {place.name!r}: {failure}")
+        found: list[Found] = []
+        relays = StreamRelays(self._app) if streams and self._connect and kind != "projection" else None
+        for name in list(readers):
+            found += [
+                each
+                for each in await self._look_into(name, readers, relays)
+                if kind in (None, each.status.kind)
+            ]
+        problems += relays.problems if relays is not None else []
+        return sorted(found, key=lambda each: (each.name, each.place)), problems
+
+    async def named(
+        self, names: Sequence[str], kind: ProjectionKind | None, *, streams: bool = False
+    ) -> list[Found]:
+        """Those of these names, or all. Raises `UnknownProjectionError`."""
+        found, _ = await self.look(kind, streams=streams)
+        if not names:
+            return found
+        known = {each.name for each in found}
+        for name in names:
+            if name not in known:
+                nearest = difflib.get_close_matches(name, known, n=1)
+                raise UnknownProjectionError(name, nearest=nearest[0] if nearest else None)
+        return [each for each in found if each.name in names]
+
+    def control(self, found: Found) -> ProjectionControl:
+        """What tells it what to do."""
+        return ProjectionControl(self.stores.database(found.store), generation=found.generation)
+
+    async def state(self, found: Found) -> ProjectionStatus | None:
+        """How it stands now, its lag left out; ``None`` when it is gone."""
+        plans = [plan for plan in _declared(self._app) if plan.name == found.name]
+        told = await self.control(found).statuses({}, plans=plans)
+        return next((each for each in told if each.name == found.name), None)
+
+    async def is_asked(self, found: Found) -> bool:
+        """Whether a request to it waits for an answer."""
+        asked = await self.rows(
+            found.store,
+            "SELECT request FROM penstock_projections WHERE projection = ? AND generation = ?",
+            (found.name, found.generation),
+        )
+        return any(request for [request] in asked)
+
+    async def _look_into(
+        self,
+        store: str,
+        readers: Mapping[str, Callable[[], EventReader]],
+        relays: StreamRelays | None,
+    ) -> list[Found]:
+        relayed = await self.rows(
+            store, "SELECT DISTINCT generation, source FROM penstock_checkpoints WHERE kind = 'relay'"
+        )
+        plans = [(LIVE, plan) for plan in _declared(self._app) if plan.target == store]
+        if relays is not None:
+            of_streams = await relays.plans(store)
+            plans += of_streams
+            sources = [*(source for _, source in relayed), *(plan.source for _, plan in of_streams)]
+            readers = {**readers, **await relays.readers(sources)}
+        is_known = bool(self._app.projections)
+        found: list[Found] = []
+        generations = [*(generation for generation, _ in relayed), *(generation for generation, _ in plans)]
+        for generation in sorted({LIVE, *generations}):
+            control = ProjectionControl(self.stores.database(store), generation=generation)
+            meant = [plan for of, plan in plans if of == generation]
+            for status in await control.statuses(readers, plans=meant):
+                # Without the app's code nothing can be said to be declared nowhere.
+                told = status if is_known else replace(status, declared=True)
+                found.append(Found(store, generation, told))
+        return found
+
+    async def rows(self, store: str, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+        """What a query answers with."""
+        database = self.stores.database(store)
+
+        def ask() -> list[Any]:
+            with closing(database.connect(application="penstock operations")) as connection:
+                database.begin(connection, write=False)
+                rows = database.execute(connection, sql, parameters).fetchall()
+                connection.rollback()
+            return rows
+
+        return await asyncio.to_thread(ask)
+
+
+def _declared(app: App) -> Iterator[ProjectionPlan]:
+    """What settings declare, and code as far as it is loaded."""
+    for name, declared in app.settings.consuming.items():
+        if name not in app.projections:
+            said = declared.options
+            yield ProjectionPlan(
+                name,
+                source=said["store"],
+                target=said.get("into", LOCAL_STORE),
+                wanted=EventFilter(tuple(said.get("streams", ())), tuple(said.get("categories", ()))),
+                mode=said.get("mode", "background"),
+                on_failure=said.get("on_failure", "halt"),
+            )
+    for projection in app.projections.values():
+        yield projection.plan
+    for relay in app.relays.values():
+        if relay.kind != "stream to store":
+            target = relay.source if relay.kind == "store to streams" else relay.target
+            yield ProjectionPlan(
+                relay.name,
+                kind="relay",
+                source=relay.source,
+                target=target,
+                wanted=relay.wanted,
+                mode=relay.mode,
+                on_failure=relay.on_failure,
+            )

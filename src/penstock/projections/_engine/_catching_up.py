@@ -1,0 +1,99 @@
+"""Running one projection to the end, here and once: for tests, cron, and the command line."""
+
+import asyncio
+from datetime import timedelta
+
+from penstock.errors import ProjectionHaltedError
+from penstock.projections._engine import _resetting
+from penstock.projections._engine._keeper import Keeper
+from penstock.projections._engine._lease import LeaseTerms
+from penstock.projections._engine._run import CaughtUp, ProjectionRun, Supervised, Waiting
+from penstock.projections._engine._threads import OwnThread
+from penstock.projections.abc import LIVE, Deed, Handlers, ProjectionPlan
+from penstock.store.abc import StoreBackend
+
+__all__ = ["catch_up", "reset_now"]
+
+
+async def catch_up(
+    plan: ProjectionPlan,
+    handlers: Handlers,
+    *,
+    source: StoreBackend,
+    target: StoreBackend,
+    generation: str = LIVE,
+    lease: timedelta = timedelta(seconds=10),
+) -> int:
+    """Handle everything that is in the store at this moment; how many events that were.
+
+    Failures that somebody wants to have tried again are tried first. An event that fails is treated as the policy says;
+    one before which the projection stands is raised.
+
+    Raises:
+        ProjectionBusyError: Another process runs it.
+        ProjectionHaltedError: An event failed, and by the policy it goes no further.
+        ProjectionChangedError, RenamedProjectionError, StoreWentBackError: The declaration or the store is another one.
+        StoreUnavailableError: A database went away; what is committed stays.
+    """
+    supervised = Supervised(plan, handlers, generation)
+    terms = LeaseTerms(lease)
+    stopping = False
+    keeper = Keeper(target.database, terms, poll=lease, looked=lambda: None)
+    keeper.held.add(supervised.key)
+    thread = OwnThread(f"penstock {plan.kind} {plan.name}")
+    run = ProjectionRun(supervised, target.database, source.reader, terms, lambda: stopping, (plan.name,))
+    await source.open()
+    await target.open()
+    renewing = asyncio.create_task(keeper.run(), name=f"lease of {plan.name}")
+    try:
+        await thread.call(run.open)
+        horizon = await thread.call(run.horizon)
+        while True:
+            match await thread.call(lambda: run.advance(horizon)):
+                case CaughtUp():
+                    return run.handled
+                case Waiting(after, failure, event):
+                    if after is None or plan.on_failure == "halt":
+                        raise ProjectionHaltedError(
+                            plan.name,
+                            position=event.position if event is not None else run.checkpoint.position,
+                            event_id=event.id if event is not None else "",
+                            reason=str(failure or "it failed before, and is left alone for a while"),
+                        ) from failure
+                    await asyncio.sleep(after.total_seconds())
+                case _:
+                    return run.handled
+    finally:
+        stopping = True
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+        await asyncio.shield(thread.call(run.close))
+        thread.end()
+
+
+async def reset_now(
+    plan: ProjectionPlan,
+    handlers: Handlers,
+    *,
+    target: StoreBackend,
+    generation: str = LIVE,
+    delete: bool = False,
+    read_model: bool = True,
+    emitted: bool = False,
+    deed: Deed | None = None,
+) -> None:
+    """Empty the read model and put the checkpoint to 0, here and now; *delete*: remove them.
+
+    Raises `ProjectionBusyError` when another process runs it: then ask that one (`ProjectionControl.reset`).
+    """
+    await target.open()
+    await asyncio.to_thread(
+        _resetting.reset,
+        Supervised(plan, handlers, generation),
+        target.database,
+        LeaseTerms(),
+        delete=delete,
+        read_model=read_model,
+        emitted=emitted,
+        deed=deed,
+    )

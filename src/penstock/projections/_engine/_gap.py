@@ -1,0 +1,33 @@
+"""Gaps between the pages of a run, so that others can write: on SQLite one does at a time, and who waits only looks now
+and then whether the other has ended.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from penstock.store.database import Dialect
+
+__all__ = ["Gap"]
+
+_SHARE: Final = 0.1
+"""How much of the time that pages take is left to others."""
+_SHORTEST_SECONDS: Final = 0.002
+_LONGEST_SECONDS: Final = 0.01
+
+
+@dataclass
+class Gap:
+    """What a run owes to others who want to write to the same database."""
+
+    dialect: Dialect
+    _owed: float = 0.0
+
+    def after(self, began: float) -> None:
+        """A page that *began* then (monotonic, in seconds) was committed: wait for a moment, if enough is owed."""
+        if self.dialect != "sqlite":
+            return
+        self._owed += (time.monotonic() - began) * _SHARE
+        if self._owed >= _SHORTEST_SECONDS:
+            time.sleep(min(self._owed, _LONGEST_SECONDS))
+            self._owed = 0.0

@@ -1,0 +1,180 @@
+"""One SQLite file and how it is connected to."""
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+from penstock.errors import ConfigurationError, MissingExtraError, StoreRefusedError, StoreUnavailableError
+from penstock.store._sqlite._errors import explained, speaking_of
+from penstock.store.database import Connection, Cursor, Dialect
+
+__all__ = ["SqliteDatabase"]
+
+_URL: Final = "sqlite:///"
+_OLDEST: Final = (3, 35, 0)
+_MOST_KEPT: Final = 64 * 1024 * 1024
+"""How many bytes of a log that has been written back stay on disk."""
+
+
+_open_before_fork: set[str] = set()
+"""Files of which the process that we were forked from had connections. SQLite keeps the locks of a process by its files
+in memory, which a child inherits without having the locks: both would write at once, and each over the other."""
+
+
+class _Connection(sqlite3.Connection):
+    """Known while it is open."""
+
+    path: str = ""
+
+    def close(self) -> None:
+        """Close it."""
+        super().close()
+        _open.discard(self)
+
+
+_open: "weakref.WeakSet[_Connection]" = weakref.WeakSet()
+_inherited: list[_Connection] = []
+"""Never closed: that is for their own process."""
+
+
+def _after_fork() -> None:
+    _inherited.extend(_open)
+    _open_before_fork.update(connection.path for connection in _inherited)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class SqliteDatabase:
+    """A file with events and read models in it; a `Database`.
+
+    Args:
+        name: The name of its store in settings.
+        url_or_path: ``sqlite:///shop.db`` (relative to the current folder), ``sqlite:////var/lib/shop.db``, or a path.
+        lock_wait_seconds: How long a transaction waits for another one's end.
+
+    Raises:
+        ConfigurationError: It names no file.
+    """
+
+    dialect: Dialect = "sqlite"
+
+    def __init__(self, name: str, url_or_path: str | Path, *, lock_wait_seconds: float = 10.0) -> None:
+        self.name = name
+        text = str(url_or_path)
+        path = text.removeprefix(_URL) if text.startswith("sqlite:") else text
+        if path.startswith(("sqlite:", "file:")) or path in ("", ":memory:"):
+            raise ConfigurationError(
+                f"store {name!r}: {text!r} names no file, and a store in SQLite needs one; write sqlite:///shop.db"
+            )
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise ConfigurationError(
+                f"store {name!r} needs SQLite 3.35 or newer, and this Python has {sqlite3.sqlite_version}"
+            )
+        self.path = Path(os.path.abspath(path))
+        self.url = self.shown = f"{_URL}{self.path}"
+        self.lock_wait_seconds = lock_wait_seconds
+        self._engine: Any = None
+        self._making = threading.Lock()
+
+    def make_folder(self) -> None:
+        """Make the folder that it is in. Raises `StoreUnavailableError`."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as failure:
+            raise StoreUnavailableError(
+                f"the folder of the database {self.shown} cannot be made: {failure}"
+            ) from failure
+
+    def _check_fork(self) -> None:
+        if str(self.path) in _open_before_fork:
+            raise StoreRefusedError(
+                f"the database {self.shown} was open when this process was forked, and SQLite would lose what the two "
+                "write: close it before the fork (await app.close()), or start processes without forking"
+            )
+
+    def connect(self, *, application: str = "") -> sqlite3.Connection:
+        """A new connection, which any thread may use, one at a time. SQLite shows *application* nowhere.
+
+        Raises:
+            StoreUnavailableError: The file cannot be opened, or is locked.
+            StoreRefusedError: It is no database, or this process was forked from one that had it open.
+        """
+        self._check_fork()
+        with speaking_of(self.shown):
+            connection = sqlite3.connect(
+                self.path,
+                timeout=self.lock_wait_seconds,
+                isolation_level=None,
+                check_same_thread=False,
+                factory=_Connection,
+            )
+            connection.path = str(self.path)
+            _open.add(connection)
+            try:
+                _prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def begin(self, connection: Connection, *, write: bool = True) -> None:
+        """Begin a transaction; one that is to write waits for the lock here."""
+        self.execute(connection, "BEGIN IMMEDIATE" if write else "BEGIN")
+
+    def execute(self, connection: Connection, sql: str, parameters: Sequence[object] = ()) -> Cursor:
+        """Run one statement."""
+        ours = cast("sqlite3.Connection", connection)
+        try:
+            return ours.execute(sql, cast("Any", parameters))
+        except sqlite3.Error as failure:
+            if (meant := explained(self.shown, failure)) is not None:
+                raise meant from failure
+            raise
+
+    def engine(self) -> Any:
+        """A ``sqlalchemy.Engine`` for this file, made once. Its transactions begin by ``BEGIN`` of their own."""
+        with self._making:
+            if self._engine is None:
+                self._engine = _make_engine(self)
+            return self._engine
+
+    def dispose(self) -> None:
+        """Close what `engine` keeps open."""
+        with self._making:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as failure:
+        # A file that may only be read stays in the mode it has.
+        if failure.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+            raise
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA journal_size_limit={_MOST_KEPT}")
+
+
+def _make_engine(database: SqliteDatabase) -> Any:
+    try:
+        import sqlalchemy as sa
+        from sqlalchemy import event
+    except ImportError as missing:
+        raise MissingExtraError("a session of SQLAlchemy", "sql") from missing
+
+    engine = sa.create_engine("sqlite://", creator=database.connect, poolclass=sa.pool.QueuePool)
+
+    # Connections are in manual commit mode, so that a transaction begins where SQLAlchemy says, and not later.
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine

@@ -1,0 +1,37 @@
+"""Event stores of both kinds, for every test that has to hold on both."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from penstock.store import StoreBackend, make_backend
+from penstock.store.migrating import apply
+
+STORES = ("sqlite", "postgresql")
+
+
+@pytest.fixture(params=STORES)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of each kind, without tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'events.db'}"
+    url: str = request.getfixturevalue("postgres_database")
+    return url
+
+
+@pytest.fixture
+def another(store_url: str) -> Callable[[], StoreBackend]:
+    """Makes one more backend for the store, not open; whoever opens it closes it."""
+    return lambda: make_backend("local", store_url)
+
+
+@pytest.fixture
+async def store_backend(another: Callable[[], StoreBackend]) -> AsyncIterator[StoreBackend]:
+    """An open, empty store of each kind."""
+    backend = another()
+    await asyncio.to_thread(apply, backend.database)
+    await backend.open()
+    yield backend
+    await backend.close()

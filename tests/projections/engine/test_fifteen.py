@@ -1,0 +1,72 @@
+"""The oldest PostgreSQL that is promised: what the engine's statements rest on holds there as well."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from penstock.store import migrating
+from penstock.store._postgres import make_backend
+from penstock.store.abc import StoreBackend
+from tests.fixtures_postgres import PostgresServer, find_binaries, new_database
+from tests.projections.engine.test_faults import test_a_connection_lost_at_any_statement_counts_exactly
+from tests.projections.engine.test_kill import (
+    forked,
+    processes,
+    test_a_killed_runner_is_replaced,
+    test_a_process_killed_around_a_commit_counts_exactly,
+    test_a_stopped_process_that_wakes_up_changes_nothing,
+)
+from tests.projections.engine.test_leases import (
+    test_a_clock_that_jumps_neither_stops_a_projection_nor_lets_two_commit,
+    test_a_process_killed_in_a_page_is_replaced_long_before_its_lease_ends,
+    test_a_process_that_stands_still_is_not_taken_for_dead,
+    test_on_postgresql_a_session_that_is_gone_is_proof_enough,
+)
+from tests.projections.engine.test_policies import test_park_holds_the_key_and_lets_others_go_on
+from tests.projections.engine.test_run import (
+    runs,
+    test_a_runner_whose_lease_ran_out_changes_nothing,
+    test_everything_is_handled_once_and_in_order,
+)
+from tests.projections.engine.test_supervisor import test_delete_removes_the_row_and_the_read_model
+
+__all__ = [
+    "forked",
+    "processes",
+    "runs",
+    "test_a_clock_that_jumps_neither_stops_a_projection_nor_lets_two_commit",
+    "test_a_connection_lost_at_any_statement_counts_exactly",
+    "test_a_killed_runner_is_replaced",
+    "test_a_process_killed_around_a_commit_counts_exactly",
+    "test_a_process_killed_in_a_page_is_replaced_long_before_its_lease_ends",
+    "test_a_process_that_stands_still_is_not_taken_for_dead",
+    "test_a_runner_whose_lease_ran_out_changes_nothing",
+    "test_a_stopped_process_that_wakes_up_changes_nothing",
+    "test_delete_removes_the_row_and_the_read_model",
+    "test_everything_is_handled_once_and_in_order",
+    "test_on_postgresql_a_session_that_is_gone_is_proof_enough",
+    "test_park_holds_the_key_and_lets_others_go_on",
+]
+
+OLDEST = min(find_binaries(), key=int)
+
+
+@pytest.fixture(scope="module")
+def oldest() -> Iterator[PostgresServer]:
+    """The oldest server that is there."""
+    server = PostgresServer(find_binaries()[OLDEST])
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+async def store(oldest: PostgresServer) -> AsyncIterator[StoreBackend]:
+    """An open store of its own there."""
+    backend = make_backend("local", new_database(oldest))
+    migrating.apply(backend.database)
+    await backend.open()
+    yield backend
+    await backend.close()
