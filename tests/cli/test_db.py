@@ -41,7 +41,7 @@ def test_the_statements_can_be_applied_by_hand(served: Project, postgres_databas
     script = served("db", "sql", "--store", "shared").out
     assert script.startswith(f"-- store shared, postgresql: {NAMES[0]}")
     with psycopg.connect(postgres_database, autocommit=True) as connection:
-        connection.execute(script)
+        connection.execute(script.encode())
     assert served("db", "status", "--store", "shared").code == 0
     assert served("db", "sql", "--store", "shared").out == "-- store shared, postgresql: nothing is lacking\n"
 

@@ -127,7 +127,7 @@ def prooph(postgres_database: str) -> str:
     with psycopg.connect(postgres_database) as connection:
         connection.execute(PROOPH)
         for name, table in (("users-stream", USERS), ("projects-stream", PROJECTS)):
-            connection.execute(STREAM.format(table=table))
+            connection.execute(STREAM.format(table=table).encode())
             connection.execute(
                 "INSERT INTO event_streams (real_stream_name, stream_name) VALUES (%s, %s)", (name, table)
             )
@@ -196,10 +196,12 @@ async def test_many_events_of_prooph_are_read_in_stretches(backend: StoreBackend
     with psycopg.connect(prooph) as connection:
         for table, offset in ((USERS, 100_000), (PROJECTS, 200_000)):
             connection.execute(
-                f'INSERT INTO "{table}" (no, event_id, event_name, payload, metadata, created_at) '
-                "SELECT 10 + 3 * n, ('00000000-0000-4000-8000-' || lpad((%s + n)::text, 12, '0'))::uuid, "
-                "'User.Renamed', '{}', '{}', '2024-02-01'::timestamp + n * interval '1 second' "
-                "FROM generate_series(1, 11000) n",
+                (
+                    f'INSERT INTO "{table}" (no, event_id, event_name, payload, metadata, created_at) '
+                    "SELECT 10 + 3 * n, ('00000000-0000-4000-8000-' || lpad((%s + n)::text, 12, '0'))::uuid, "
+                    "'User.Renamed', '{}', '{}', '2024-02-01'::timestamp + n * interval '1 second' "
+                    "FROM generate_series(1, 11000) n"
+                ).encode(),
                 (offset,),
             )
     account = await import_events(backend, prooph_events(make_backend("prooph", prooph).database))

@@ -63,7 +63,7 @@ class ForListeners:
 )
 def test_what_cannot_be_declared(options: dict[str, Any], message: str | None) -> None:
     """Each mistake is refused where it is made, and says what to write instead."""
-    said = {"name": "totals", **options}
+    said: dict[str, Any] = {"name": "totals", **options}
     if message is None:
         Projection(**said)  # it shows when the state is to be written
         return

@@ -51,7 +51,7 @@ class SpentInPostgres(PostgresTrackingRecorder, _Spent):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sql_create_statements.append(
-            SQL("CREATE TABLE IF NOT EXISTS es_spent (customer text PRIMARY KEY, cents bigint)")
+            SQL("CREATE TABLE IF NOT EXISTS es_spent (customer text PRIMARY KEY, cents bigint)").format()
         )
 
     def spend(self, customer: str, cents: int, tracking: Tracking) -> None:
@@ -98,7 +98,7 @@ class SpendProjection(Projection[_Spent]):
 
     name = "spending"
 
-    def process_event(self, domain_event: Any, tracking: Tracking) -> None:
+    def process_event(self, domain_event: Any, tracking: Tracking) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self.view.spend(domain_event.customer, domain_event.total_cents, tracking)
 
 

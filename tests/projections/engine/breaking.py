@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from penstock.store.database import Connection, Cursor, Database
+from penstock.store.database import Connection, Cursor, Database, Dialect
 
 __all__ = ["SteppedConnection", "SteppedDatabase"]
 
@@ -38,7 +38,8 @@ class SteppedDatabase:
         self._real = real
         self._at_step = at_step
         self._numbers = itertools.count()
-        self.name, self.dialect, self.url, self.shown = real.name, real.dialect, real.url, real.shown
+        self.name, self.url, self.shown = real.name, real.url, real.shown
+        self.dialect: Dialect = real.dialect
         self.steps = 0
 
     def _step(self, connection: SteppedConnection | None) -> None:

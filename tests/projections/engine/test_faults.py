@@ -137,11 +137,11 @@ async def test_an_event_stored_at_any_moment_of_a_run_is_projected_without_anoth
     monkeypatch.setattr(_head, "_LOOK_SECONDS", 3600.0)
     await to_the_end(make_run(store, Counting(store.database)))
     stored = 0
+    number = 0
     for number in range(200):
         moment = Moment(store, number)
         rung, database = moment.rung, moment.database
-        handlers = Counting(store.database)
-        handlers.database = database
+        handlers = Counting(database)
         supervisor = ProjectionSupervisor(
             [Supervised(ProjectionPlan("totals", mode="on_demand"), handlers)], {"local": rung}
         )

@@ -134,7 +134,7 @@ async def test_a_process_killed_around_a_commit_counts_exactly(
     if store.dialect == "sqlite" and moment == "sent":
         # There is no server: a commit is over when the call returns.
         moment = "after"
-    stored = 0
+    stored = number = 0
     for number in range(100):
         await add(store, 10)
         stored += 10
