@@ -1,12 +1,25 @@
 """What is used of Django, which has no types, without any."""
 
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 __all__ = ["AppConfig", "connections", "import_string", "router", "settings", "signals", "transaction"]
 
-AppConfig: Final[Any] = import_module("django.apps").AppConfig
-"""The base of what configures an app of Django's."""
+if TYPE_CHECKING:
+
+    class AppConfig:
+        """The base of what configures an app of Django's."""
+
+        name: str
+        label: str
+        verbose_name: str
+
+        def ready(self) -> None:
+            """Called once, when all models are known."""
+
+else:
+    AppConfig = import_module("django.apps").AppConfig
+
 connections: Final[Any] = import_module("django.db").connections
 """The databases, by alias."""
 import_string: Final[Any] = import_module("django.utils.module_loading").import_string

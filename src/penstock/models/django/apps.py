@@ -15,7 +15,7 @@ __all__ = ["PenstockConfig"]
 _STREAMS: Final = "streams"
 
 
-class PenstockConfig(AppConfig):  # type: ignore[misc]  # pyright: ignore[reportUntypedBaseClass]
+class PenstockConfig(AppConfig):
     """Called ``penstock`` among Django's apps."""
 
     name = "penstock.models.django"
