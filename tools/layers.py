@@ -49,6 +49,7 @@ _WIRING_UP: Final = _WIRING | {
     "_registering",
     "_registry",
     "_relaying",
+    "_replaying",
     "_scheduling",
     "_storing",
     "_supervising",

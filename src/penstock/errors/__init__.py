@@ -54,6 +54,13 @@ PenstockError
 │   ├── ProjectionChangedError      another version, kind or store than at its checkpoint
 │   ├── RenamedProjectionError      a new name over tables that a former one has filled
 │   └── StaleRunnerError            another runner moved the checkpoint; what was done is rolled back
+├── ReplayError                     a copy cannot be made, compared or switched; the live read model is as it was
+│   ├── UnknownReplayError
+│   ├── ReplayExistsError           take another key, or remove that replay first
+│   ├── ReplayMoveError             this step does not come next
+│   ├── ReplayRefusedError          a look before the switch found what stands in its way
+│   ├── ReplayBusyError             also a TransientError: others hold it, or the locks
+│   └── IsolationError              a handler touched something outside of the copy it writes
 ├── CodecError                      the bytes do not fit the schema: trying again will not help
 │   ├── EncodeError
 │   ├── DecodeError
@@ -121,6 +128,15 @@ from penstock.errors._configuration import (
     UnregisteredGroupError,
     UnregisteredStreamError,
 )
+from penstock.errors._replay import (
+    IsolationError,
+    ReplayBusyError,
+    ReplayError,
+    ReplayExistsError,
+    ReplayMoveError,
+    ReplayRefusedError,
+    UnknownReplayError,
+)
 from penstock.errors._store import (
     DeletedStreamError,
     ProjectionBusyError,
@@ -159,6 +175,7 @@ __all__ = [
     "IllegalTransitionError",
     "IncompleteArchiveError",
     "InvalidSettingsError",
+    "IsolationError",
     "LaneBusyError",
     "LeaseBusyError",
     "LeaseLostError",
@@ -179,6 +196,11 @@ __all__ = [
     "ProtectedStreamError",
     "PublishError",
     "RepartitioningError",
+    "ReplayBusyError",
+    "ReplayError",
+    "ReplayExistsError",
+    "ReplayMoveError",
+    "ReplayRefusedError",
     "StaleRunnerError",
     "StoreError",
     "StoreRefusedError",
@@ -192,6 +214,7 @@ __all__ = [
     "UnknownEventStreamError",
     "UnknownGroupError",
     "UnknownProjectionError",
+    "UnknownReplayError",
     "UnknownStoreError",
     "UnknownStreamError",
     "UnregisteredGroupError",
