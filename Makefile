@@ -2,6 +2,7 @@
 #
 #   make demo      play a year of real flights through a Valkey server; ends by itself   (ARGS="--flights 10000")
 #   make demo-postgres   the same with its event stores in PostgreSQL: one of its own, or that at $POSTGRES_URL
+#   make demo-replay     rebuild a read model while it is written and read  (ARGS="--postgres", or $POSTGRES_URL)
 #   make test      all tests                                                            (ARGS="-k claim -x")
 #   make check     what a person should not have to look for: format, lint, types, layers, public API, docs, examples
 #   make torture   the long form of the tests that need one
@@ -30,12 +31,12 @@ INSTALL := $(PIP) install --quiet --no-deps --require-hashes
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-postgres test check bench torture features servers docs format lock changelog clean
+.PHONY: help demo demo-postgres demo-replay test check bench torture features servers docs format lock changelog clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '3,16s/^# //p' Makefile
+	@sed -n '3,17s/^# //p' Makefile
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -59,6 +60,11 @@ demo: $(VENV)/.ready
 
 demo-postgres: $(VENV)/.ready
 	$(BIN)/python -m tools.postgres $(BIN)/penstock demo --store {store} --shared-store {shared} $(ARGS)
+
+IN_POSTGRES = $(or $(POSTGRES_URL),$(filter --postgres,$(ARGS)))
+demo-replay: $(VENV)/.ready
+	$(if $(IN_POSTGRES),$(BIN)/python -m tools.postgres) $(BIN)/python -m penstock.demo.replaying \
+		$(if $(IN_POSTGRES),--store {store}) $(filter-out --postgres,$(ARGS))
 
 test: $(VENV)/.ready
 	$(PYTEST) -n $(WORKERS) --dist worksteal \

@@ -11,6 +11,7 @@ from benchmarks.results import Goal, Series, Table
 from benchmarks.storing.figures import STORE_FIGURES
 from benchmarks.storing.keepers import HAND, SQLITE_HAND, SQLITE_OURS
 from benchmarks.storing.relay_worker import Relaying
+from benchmarks.storing.replaying import BUILDING, VERIFYING
 
 __all__ = ["FIGURES", "GOALS", "Measure"]
 
@@ -227,6 +228,12 @@ GOALS: Final = (
         _goal(f"{dialect} relay memory", f"{kind}, small", 1.15, at_least=False, ours=f"{kind}, large")
         for dialect in ("postgresql", "sqlite")
         for kind in Relaying
+    ),
+    _goal("replay postgresql", HAND, 0.6, at_least=True),
+    _goal("replay sqlite", SQLITE_HAND, 0.6, at_least=True, ours=SQLITE_OURS),
+    *(
+        _goal(f"verify {dialect}", BUILDING, 1, at_least=False, ours=VERIFYING)
+        for dialect in ("postgresql", "sqlite")
     ),
     _goal("growth memory", f"{OURS}, small", 1.15, at_least=False, ours=f"{OURS}, large"),
 )

@@ -50,6 +50,8 @@ _WIRING_UP: Final = _WIRING | {
     "_registry",
     "_relaying",
     "_replaying",
+    "_replaying_lane",
+    "_replaying_lanes",
     "_scheduling",
     "_storing",
     "_supervising",
@@ -75,7 +77,7 @@ ALLOWED: Final[Mapping[str, frozenset[str]]] = {
     "operations": _EDGES_UP | _WIRING,
     **dict.fromkeys(_FACES, VOCABULARY | {"operations", "demo"} | _WIRING),
     "demo": VOCABULARY
-    | {ROOT_PART, "streams", "projections", "operations"}
+    | {ROOT_PART, "streams", "projections", "replays", "operations"}
     | _WIRING,  # a user's program that ships with us
     "testing": _EDGES_UP | _WIRING_UP | {"operations", ROOT_PART},
     ROOT_PART: _EDGES_UP | _WIRING_UP,
@@ -86,9 +88,9 @@ ALLOWED: Final[Mapping[str, frozenset[str]]] = {
 FOREIGN: Final[Mapping[str, frozenset[str]]] = {
     "typer": frozenset({"cli"}),
     "rich": frozenset({"cli", "demo"}),
-    "redis": frozenset({"streams", "testing"}) | _WIRING_UP,
+    "redis": frozenset({"replays", "streams", "testing"}) | _WIRING_UP,
     "hiredis": frozenset({"streams"}),
-    "sqlalchemy": frozenset({"archive", "models", "store"}),
+    "sqlalchemy": frozenset({"archive", "demo", "models", "replays", "store"}),
     "aiosqlite": frozenset({"store"}),
     "asyncpg": frozenset({"store"}),
     "django": frozenset({"models", "store"}),

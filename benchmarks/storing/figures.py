@@ -10,6 +10,7 @@ from benchmarks.storing.databases import databases
 from benchmarks.storing.job import GrownOutcome, StoreJob, Work
 from benchmarks.storing.keepers import KEEPERS, OURS, SQLITE_OURS, KeeperEntrant
 from benchmarks.storing.relaying import measure_relays
+from benchmarks.storing.replaying import measure_replays, measure_switches
 
 __all__ = ["STORE_FIGURES", "StoreMeasure"]
 
@@ -127,5 +128,9 @@ STORE_FIGURES: Final[dict[str, StoreMeasure]] = {
     "relay": measure_relays,
     "growth PostgreSQL": _growth(_PG, OURS),
     "growth SQLite": _growth("sqlite", SQLITE_OURS),
+    "replay PostgreSQL": measure_replays(_PG),
+    "replay SQLite": measure_replays("sqlite"),
+    "promote PostgreSQL": measure_switches(_PG),
+    "promote SQLite": measure_switches("sqlite"),
 }
-"""How to measure each figure, in the order they are measured."""
+"""How to measure each figure, in the order they are measured; those called ``verify`` come with ``promote``."""

@@ -17,6 +17,7 @@ from penstock.listeners.calls import Dependencies
 from penstock.listeners.inbox import Inboxes
 from penstock.projections import Projection
 from penstock.projections._engine import _checkpoints
+from penstock.projections._engine._generations import FindsGenerations
 from penstock.projections._engine._run import Supervised
 from penstock.projections._engine._supervisor import ProjectionSupervisor
 from penstock.projections.abc import LIVE
@@ -121,7 +122,14 @@ class DeclaresProjections(Router, ABC):
         """What runs projections and relays, on the stores of this event loop."""
         names = {name for each in supervised for name in (each.plan.source, each.plan.target)}
         stores: dict[str, StoreBackend] = {name: self.store(name).backend for name in sorted(names)}
-        return ProjectionSupervisor(supervised, stores, until_idle=until_idle)
+        beside = self._generations(supervised, until_idle=until_idle)
+        return ProjectionSupervisor(supervised, stores, until_idle=until_idle, generations=beside)
+
+    def _generations(
+        self, supervised: Sequence[Supervised], *, until_idle: bool
+    ) -> FindsGenerations | None:
+        """What tells a supervisor which generations that are not live it runs as well."""
+        return None
 
     def _inboxes(self) -> Inboxes:
         """The inboxes of its listeners, for its dependencies: nothing is connected to."""

@@ -18,11 +18,11 @@ from penstock._emitting import Emits
 from penstock._histories import TellsHistories
 from penstock._housekeeping import Housekeeper, keeping_of
 from penstock._locking import GivesLocks
-from penstock._projecting import DeclaresProjections
 from penstock._registering import register_groups
 from penstock._registry import DeclaresStreams
 from penstock._relaying import DeclaresRelays
 from penstock._remembering import GivesValues
+from penstock._replaying import HasReplays
 from penstock._scheduling import DeclaresRecurring, mover_of, together
 from penstock._storing import HasStores, url_of
 from penstock._supervising import RunsParts, build_runner
@@ -56,7 +56,7 @@ class App(
     HasStores,
     DeclaresStreams,
     DeclaresRelays,
-    DeclaresProjections,
+    HasReplays,
     RunsParts,
     Emits,
     DeclaresRecurring,

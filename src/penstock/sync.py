@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
 from penstock._locking import SyncLock
 from penstock._remembering import SyncValues
+from penstock._replaying import SyncReplayManager
 from penstock._storing import SyncEventStore
 from penstock.clock import parse_duration
 from penstock.errors import UsageError
@@ -217,6 +218,11 @@ class SyncApp:
     def projection_state(self, name: str) -> Any:
         """What a state projection has folded so far; see `penstock.projections.Projection.state`."""
         return self._thread.run(self._app.projection_state(name))
+
+    @property
+    def replays(self) -> SyncReplayManager:
+        """Read models that are built anew beside the live ones; see `App.replays`."""
+        return SyncReplayManager(self._thread.run, self._app.replays)
 
     def run(self, **options: Any) -> None:
         """Work the app's groups in the loop thread until it ends by itself; see `App.run`."""

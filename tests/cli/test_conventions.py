@@ -8,6 +8,7 @@ import pytest
 from penstock.cli import main
 from tests.cli.command_lines import CASES, Case
 from tests.cli.conftest import Project, fail, order, place
+from tests.cli.replaying import bring_to
 
 STORES = """
 [stores.other]
@@ -21,6 +22,9 @@ REMOVING = ("streams purge", "streams trim", "streams delete", "groups reset", "
 
 def prepare(project: Project, given: str) -> None:
     """Bring about what a case needs."""
+    if given.startswith("replay"):
+        bring_to(project, given.removeprefix("replay").strip())
+        return
     if "archive" in given:
         project.write("penstock.toml", f"[archive]\ndriver = 'files'\nurl = 'kept-{uuid.uuid4().hex}'\n")
         place(project, "3", "4")
@@ -63,6 +67,7 @@ def test_a_command_ends_with_the_same_code_for_people_and_programs(case: Case, s
             "emit",
             "store",
             "db",
+            "replays",
             *REMOVING,
         )
     ):
@@ -101,6 +106,8 @@ def reset(project: Project) -> None:
     project.patch.setenv("PENSTOCK_NAMESPACE", name)
     for left in ("broken", "penstock.toml", "first/app.py", "first/penstock.toml", "kept.jsonl", "new.jsonl"):
         (project.folder / left).unlink(missing_ok=True)
+    for copy in (project.folder / ".penstock").glob("*.replay*"):
+        copy.unlink()
     for database in (".penstock/events.db", "other.db"):
         for part in ("", "-wal", "-shm"):
             (project.folder / f"{database}{part}").unlink(missing_ok=True)
@@ -130,6 +137,7 @@ def commands(project: Project) -> list[str]:
         "store",
         "projections",
         "relays",
+        "replays",
         "db",
         "server",
         "config",

@@ -1,7 +1,6 @@
 """How commands are declared: nouns with verbs, the global options on each, hidden names from other systems."""
 
 import inspect
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typer.core import TyperGroup
 from penstock.cli._cli import Cli, Options, run_coroutine
 from penstock.cli._errors import DONE, INTERRUPTED, Refusal, WrongUsage
 from penstock.cli._near import nearest
-from penstock.cli._output import Output
+from penstock.cli._output import Output, forget_stdout
 
 __all__ = ["Noun", "global_parameters", "options_from"]
 
@@ -153,8 +152,7 @@ def _runner(function: Callable[..., Any], command: str, *, fast: bool) -> Callab
             # Typer would make an exit code of it, and say nothing.
             raise Refusal("interrupted", code=INTERRUPTED) from None
         except BrokenPipeError:
-            # Whoever read us has had enough; closing stdout at the end must not fail once more.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            forget_stdout()
             return DONE
         return int(answer or DONE)
 

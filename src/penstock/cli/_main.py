@@ -31,6 +31,11 @@ from penstock.cli import (
     _projections,
     _purge,
     _relays,
+    _replays,
+    _replays_aliases,
+    _replays_at,
+    _replays_diff,
+    _replays_switching,
     _run,
     _scheduled,
     _server,
@@ -60,6 +65,7 @@ _NOUNS = (
     _store.NOUN,
     _projections.NOUN,
     _relays.NOUN,
+    _replays.NOUN,
     _db.NOUN,
     _server.NOUN,
     _config.NOUN,
@@ -71,11 +77,17 @@ _MORE_VERBS = (
     _groups_change,
     _groups_claim,
     _purge,
+    _replays_aliases,
+    _replays_at,
+    _replays_diff,
+    _replays_switching,
     _store_append,
     _store_moving,
     _streams_repartition,
 )
 """Verbs in modules of their own; importing them adds them to their noun."""
+_OTHER_NAMES = {"replay": _replays.NOUN}
+"""Hidden names of nouns."""
 _VERBS = (_init, _run, _emit, _listen, _housekeeping, _status, _demo)
 
 
@@ -88,6 +100,8 @@ def _tree() -> typer.Typer:
             _ROOT.typer.add_typer(noun.typer)
         for alias, run in noun.aliases:
             _ROOT.typer.command(alias, hidden=True)(run)
+    for name, noun in _OTHER_NAMES.items():
+        _ROOT.typer.add_typer(noun.typer, name=name, hidden=True)
     return _ROOT.typer
 
 
@@ -155,6 +169,6 @@ def _wants(option: str, words: Sequence[str]) -> bool:
 
 def _command_of(words: Sequence[str]) -> str:
     """The command as far as it can be told from a line that may be wrong."""
-    nouns = {noun.name for noun in _NOUNS}
+    nouns = {noun.name for noun in _NOUNS} | _OTHER_NAMES.keys()
     named = [word for word in words if re.fullmatch(r"[a-z][a-z:-]*", word)]
     return " ".join(named[: 2 if named and named[0] in nouns else 1])

@@ -1,5 +1,6 @@
 """What the commands print: tables and sentences for people, documents for programs; notes and logs go to stderr."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from rich.text import Text
 
 from penstock.cli._plain import json_text, plain
 
-__all__ = ["Column", "Output", "ago", "clean", "clock_time", "short_duration"]
+__all__ = ["Column", "Output", "ago", "clean", "clock_time", "forget_stdout", "short_duration"]
 
 T = TypeVar("T")
 
@@ -177,17 +178,28 @@ class Advance:
     _progress: Progress | None = None
     _task: Any = None
 
-    def to(self, done: int, note: str) -> None:
-        """Show how far it has come."""
+    def to(self, done: int, note: str, *, total: int | None = None) -> None:
+        """Show how far it has come, and of how much, where that has changed."""
         if self._progress is not None:
-            self._progress.update(self._task, completed=done, rate=note)
+            self._progress.update(self._task, completed=done, total=total, rate=note)
+
+
+def forget_stdout() -> None:
+    """Whoever read us has had enough: what is still to be written, also at the end, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to whoever runs the command: a reader that has had enough is no failure of ours."""
+        raise  # noqa: PLE0704  called where the error is handled
 
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     # Where a program reads, a row stays on its line, whatever the terminal around it is like.
     width = None if stream.isatty() else _WIDE
-    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
+    return _Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
 
 
 def clean(text: str) -> str:

@@ -63,6 +63,8 @@ class Workers:
 
     folder: Path
     running: list[WorkerProcess] = field(default_factory=list[WorkerProcess])
+    module: str = "penstock.demo.worker"
+    """What each of them runs, with its group and its name."""
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +84,7 @@ class Workers:
         log = self.folder / f"{consumer}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "penstock.demo.worker", group, consumer],
+                [sys.executable, "-m", self.module, group, consumer],
                 cwd=self.folder,
                 env=settled_environment(os.environ) | {"FLIGHTS_RELEASE": str(release)},
                 stdin=subprocess.PIPE,

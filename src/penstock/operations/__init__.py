@@ -22,6 +22,21 @@ from penstock.operations._dividing import PartitionsDetail, RepartitionResult, U
 from penstock.operations._failures import FailedWhich
 from penstock.operations._holding import HeldBy, LeaseView, ListenerSpeed
 from penstock.operations._housekeeping import Housekeeping
+from penstock.operations._looking_aside import (
+    BUILD_SIDE,
+    Chosen,
+    Comparison,
+    Difference,
+    Moment,
+    PastTable,
+    ReadModelAt,
+    compare_versions,
+    parse_time,
+    past_read_model,
+    read_request,
+    serve_request,
+    write_failure,
+)
 from penstock.operations._operations import Operations
 from penstock.operations._parking import ParkedWhich
 from penstock.operations._projecting import ProjectionOperations
@@ -34,6 +49,15 @@ from penstock.operations._projecting_values import (
     place_shown,
 )
 from penstock.operations._removing import DeletedStream, Purged, ResetGroup
+from penstock.operations._replaying import ReplayOperations
+from penstock.operations._replaying_values import (
+    NextStep,
+    ReplayDetail,
+    ReplayIntent,
+    ReplaysFound,
+    ReplayStep,
+    ReplaySummary,
+)
 from penstock.operations._storing import StoreOperations, parse_expected
 from penstock.operations._storing_values import (
     BadLine,
@@ -78,12 +102,25 @@ from penstock.operations._workbench_values import (
     LoggedAction,
 )
 from penstock.projections.abc import ProjectionFailure, ProjectionKind, ProjectionStatus
+from penstock.replays.abc import (
+    Finding,
+    Part,
+    Play,
+    Replay,
+    ReplayProgress,
+    RowDifference,
+    Switched,
+    TableDifference,
+    Verification,
+)
+from penstock.replays.values import ReplayDeed, ReplayPlan
 from penstock.store.abc import EventFilter, HeadHolder
 from penstock.store.abc import StreamInfo as EventStreamInfo
 from penstock.streams.embedded import ServerStatus
 from penstock.streams.scheduling import Scheduled
 
 __all__ = [
+    "BUILD_SIDE",
     "AfterAcknowledged",
     "AppliedMigration",
     "ArchiveOperations",
@@ -93,11 +130,14 @@ __all__ = [
     "ArchivedStream",
     "BadLine",
     "CaughtUpTo",
+    "Chosen",
+    "Comparison",
     "ConsumerSummary",
     "DatabaseMigrated",
     "DatabaseOperations",
     "DatabaseStatus",
     "DeletedStream",
+    "Difference",
     "EditOutcome",
     "EditResult",
     "EntryView",
@@ -113,6 +153,7 @@ __all__ = [
     "FailedMessage",
     "FailedPage",
     "FailedWhich",
+    "Finding",
     "GroupDetail",
     "GroupSummary",
     "HandlerRun",
@@ -125,15 +166,20 @@ __all__ = [
     "ListenerSpeed",
     "ListenerSummary",
     "LoggedAction",
+    "Moment",
     "Moved",
+    "NextStep",
     "NotArchived",
     "Operations",
     "ParkedKeySummary",
     "ParkedWhich",
+    "Part",
     "PartitionsDetail",
+    "PastTable",
     "PendingSql",
     "PendingView",
     "PlanPart",
+    "Play",
     "ProjectionChange",
     "ProjectionDetail",
     "ProjectionFailure",
@@ -143,13 +189,25 @@ __all__ = [
     "ProjectionStatus",
     "ProjectionsFound",
     "Purged",
+    "ReadModelAt",
     "RecurringRun",
     "RepartitionResult",
+    "Replay",
+    "ReplayDeed",
+    "ReplayDetail",
+    "ReplayIntent",
+    "ReplayOperations",
+    "ReplayPlan",
+    "ReplayProgress",
+    "ReplayStep",
+    "ReplaySummary",
+    "ReplaysFound",
     "ResetGroup",
     "Restored",
     "RetryOutcome",
     "RetryPlan",
     "RetryResult",
+    "RowDifference",
     "Scheduled",
     "ServerStatus",
     "ServerSummary",
@@ -159,15 +217,24 @@ __all__ = [
     "StoreSummary",
     "StreamDetail",
     "StreamSummary",
+    "Switched",
+    "TableDifference",
     "Undrained",
+    "Verification",
     "Work",
     "WorkCounts",
     "WorkerSummary",
+    "compare_versions",
     "declared_event",
     "event_listeners",
     "parse_expected",
+    "parse_time",
     "parse_until",
+    "past_read_model",
     "place_shown",
     "purge_handled",
+    "read_request",
+    "serve_request",
     "unheard",
+    "write_failure",
 ]

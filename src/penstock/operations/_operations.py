@@ -22,6 +22,7 @@ from penstock.operations._noting import person
 from penstock.operations._parking import Parking
 from penstock.operations._projecting import ProjectionOperations
 from penstock.operations._projecting_values import ProjectionsFound, trouble_of
+from penstock.operations._replaying import ReplayOperations
 from penstock.operations._scope import Scope
 from penstock.operations._storing import StoreOperations
 from penstock.operations._timing import Timing
@@ -276,6 +277,11 @@ class Operations(Maintaining, Parking, Workbench, Dividing, Timing):
     def projections(self) -> ProjectionOperations:
         """What can be done with projections and relays. Raises `UsageError` without an app."""
         return ProjectionOperations(self._needed_app(), connect=self._connect)
+
+    @property
+    def replays(self) -> ReplayOperations:
+        """What can be done with replays of projections. Raises `UsageError` without an app."""
+        return ReplayOperations(self._needed_app())
 
     # -- the whole ----------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from penstock.operations._relays_of_streams import StreamRelays
 from penstock.operations._stores import Stores
 from penstock.projections.abc import LIVE, ProjectionKind, ProjectionPlan, ProjectionStatus
 from penstock.projections.control import ProjectionControl
+from penstock.replays._records import Records, awaited_versions
 from penstock.store.abc import EventFilter, EventReader
 
 __all__ = ["Found", "Places"]
@@ -106,12 +107,14 @@ class Places:
             sources = [*(source for _, source in relayed), *(plan.source for _, plan in of_streams)]
             readers = {**readers, **await relays.readers(sources)}
         is_known = bool(self._app.projections)
+        records = Records(self.stores.database(store))
+        awaited = awaited_versions(await asyncio.to_thread(records.all)) if is_known else ()
         found: list[Found] = []
         generations = [*(generation for generation, _ in relayed), *(generation for generation, _ in plans)]
         for generation in sorted({LIVE, *generations}):
             control = ProjectionControl(self.stores.database(store), generation=generation)
             meant = [plan for of, plan in plans if of == generation]
-            for status in await control.statuses(readers, plans=meant):
+            for status in await control.statuses(readers, plans=meant, awaited=awaited):
                 # Without the app's code nothing can be said to be declared nowhere.
                 told = status if is_known else replace(status, declared=True)
                 found.append(Found(store, generation, told))

@@ -13,6 +13,7 @@ from penstock.listeners.calls import Dependencies
 from penstock.projections._routes import Route, Routes
 from penstock.projections.abc import LIVE
 from penstock.projections.derived import DERIVED_BY, Derived, remove_derived
+from penstock.projections.elsewhere import ElsewhereReadModel, led, place_of
 from penstock.projections.generation import Generation
 from penstock.projections.read_models import ReadModel, TableSet
 from penstock.projections.state import StateKind
@@ -74,7 +75,11 @@ class CompiledHandlers:
             self._tables.create(self.target.database, connection, work)
             if self.read_model is not None:
                 model = self.read_model(work)
-                if not model.is_initialised():
+                if isinstance(model, ElsewhereReadModel):
+                    if place_of(self.target.database, connection, self.projection, LIVE) is not None:
+                        # A switch whose process was killed before readers were led on.
+                        led(model, self.target.database, connection, self.projection, LIVE).promote()
+                elif not model.is_initialised():
                     model.init()
             work.settle()
         finally:
@@ -87,6 +92,8 @@ class CompiledHandlers:
         try:
             if self.read_model is not None:
                 model = self.read_model(work)
+                if isinstance(model, ElsewhereReadModel):
+                    led(model, database, connection, self.projection, LIVE)
                 if delete:
                     model.delete()
                 else:
@@ -135,6 +142,8 @@ class HandlerPage:
                 bound = self._bound[event.name] = [self._bind(route) for route in routes]
             if self._derived is not None:
                 self._derived.about(event)
+            if isinstance(self._model, ElsewhereReadModel):
+                self._model.about(event)
             for call in bound:
                 call(event)
         except BaseException as failure:
@@ -154,7 +163,8 @@ class HandlerPage:
                 self._run(stack.aclose())
                 self._work.settle()
             if self._derived is not None:
-                self._has_appended = bool(self._derived.flush())
+                # What is derived is derived once, by whoever is live.
+                self._has_appended = self._generation.is_live and bool(self._derived.flush())
             self._work.check()
         except BaseException as failure:
             self._failure = failure
@@ -276,7 +286,17 @@ class HandlerPage:
             if kind is None:
                 raise ConfigurationError(f"projection {self._handlers.projection!r} has no read_model=")
             self._model = kind(self._work)
+            if isinstance(self._model, ElsewhereReadModel):
+                self._lead(self._model)
         return self._model
+
+    def _lead(self, model: ElsewhereReadModel) -> None:
+        """Have it write where its generation is."""
+        handlers, connection = self._handlers, self._work.connection
+        led(model, handlers.target.database, connection, handlers.projection, self._generation.name)
+        event = CURRENT_MESSAGE.get()
+        if isinstance(event, StoredEvent):
+            model.about(event)
 
     # -- coroutines ---------------------------------------------------------------------------------------------
 

@@ -43,10 +43,11 @@ of its key, wait in the table of failures; other keys go on. ``skip``: the event
 """
 
 ProjectionState: TypeAlias = Literal[
-    "idle", "running", "catching_up", "failed", "halted", "stopping", "stopped"
+    "idle", "running", "catching_up", "failed", "halted", "stopping", "stopped", "waiting"
 ]
 """The one word for how it stands. Nobody runs one that is ``idle``; ``failed`` is tried again, ``halted`` stands before
-an event; ``stopped`` waits until somebody starts it."""
+an event; ``stopped`` waits until somebody starts it; ``waiting``: the live read model is of another version, and one of
+the declared version is in a replay, so its runners wait until that is promoted."""
 
 ProjectionKind: TypeAlias = Literal["projection", "relay"]
 """A relay between stores is run as a projection is, and has the same rows."""

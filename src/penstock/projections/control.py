@@ -37,14 +37,21 @@ class ProjectionControl:
         *,
         plans: Sequence[ProjectionPlan] = (),
         declared: Collection[str] | None = None,
+        awaited: Collection[tuple[str, int]] = (),
     ) -> list[ProjectionStatus]:
         """All of them, by name; with *plans* also those that are declared and never ran.
 
         *readers* make a reader of each store by its name (`StoreBackend.reader`), for the lag. *declared* are the names
-        that are declared, if the plans are not at hand; checkpoints of other names are told as such.
+        that are declared, if the plans are not at hand; checkpoints of other names are told as such. *awaited* are
+        projections with versions that are in replays: a live one of another version waits for the declared one.
         """
         return await self._call(
-            _status.statuses, readers, plans=plans, declared=declared, generation=self.generation
+            _status.statuses,
+            readers,
+            plans=plans,
+            declared=declared,
+            generation=self.generation,
+            awaited=awaited,
         )
 
     async def stop(self, *names: str, deed: Deed | None = None) -> None:

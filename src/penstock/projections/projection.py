@@ -39,6 +39,7 @@ class ProjectionOptions(TypedDict, total=False):
     retry: Retry | None
     page: int
     page_time: timedelta | str
+    by_key: bool
     handlers: type | None
 
 
@@ -64,6 +65,8 @@ class Projection:
         retry: How often and how long apart a failing event is tried.
         page: How many events one transaction handles at most.
         page_time: How long one transaction goes on at most, to the end of an event.
+        by_key: Whether each row that it writes is of one key of the events, so that keys may be handled at the same
+            time; a replay can then be built by several processes.
         handlers: A class whose methods are marked with ``@on(...)``.
 
     Raises:
@@ -87,6 +90,7 @@ class Projection:
         retry: Retry | None = None,
         page: int = 1000,
         page_time: timedelta | str = timedelta(milliseconds=100),
+        by_key: bool = False,
         handlers: type | None = None,
     ) -> None:
         self.name = _name("projection", name, name)
@@ -108,6 +112,7 @@ class Projection:
         self.retry = retry or Retry()
         self.page = _count(name, "page", page)
         self.page_time = _page_time(name, page_time)
+        self.by_key = by_key
         if isinstance(tables, str) or not isinstance(tables, Sequence):
             raise ConfigurationError(f"projection {name!r} has tables={tables!r}; give a list of tables")
         self.tables = TableSet(name, tables)

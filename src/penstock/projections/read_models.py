@@ -1,13 +1,14 @@
 """Read models: tables that are made when they are missing, emptied and dropped; and read models of your own making."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from penstock.errors import ConfigurationError
 from penstock.store.database import Connection, Database
 from penstock.store.work import Rows, Wanted, Work, alchemy_table
 
-__all__ = ["ReadModel", "Rows", "TableSet"]
+__all__ = ["ReadModel", "Rows", "TableName", "TableSet"]
 
 _LOCK = 0x70656E73746F6D6F
 """The advisory lock of those who make tables in a PostgreSQL database."""
@@ -66,6 +67,17 @@ class ReadModel:
             getattr(self, operation)(*arguments)
 
 
+@dataclass(frozen=True, slots=True)
+class TableName:
+    """One table of a read model."""
+
+    name: str
+    """Without schema, unquoted."""
+    schema: str | None = None
+    definition: Any = None
+    """Its ``sqlalchemy.Table``; ``None`` if only its name was given."""
+
+
 class TableSet:
     """The tables of a read model: SQLAlchemy models or tables, which can be made, and names, which cannot."""
 
@@ -82,6 +94,11 @@ class TableSet:
     def names(self) -> tuple[str, ...]:
         """All of them, as they are named in the database."""
         return (*self._names, *(str.__str__(each.fullname) for each in self._tables))
+
+    def copied(self) -> tuple[TableName, ...]:
+        """All of them, with the ``sqlalchemy.Table`` of those that can be made."""
+        named = [TableName(*_split(name)) for name in self._names]
+        return (*named, *(TableName(str.__str__(each.name), _text(each.schema), each) for each in self._tables))
 
     def create(self, database: Database, connection: Connection, work: Work) -> None:
         """Make those that are missing and can be made. Raises `ConfigurationError` for a name that is not there."""
@@ -111,6 +128,16 @@ def _table(projection: str, table: Any) -> Any:
             f"projection {projection!r} has {table!r} among its tables; give SQLAlchemy models, tables, or names"
         )
     return found
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """Name and schema of a table that is named in one text."""
+    schema, dot, rest = name.partition(".")
+    return (rest, schema) if dot else (name, None)
+
+
+def _text(name: Any) -> str | None:
+    return None if name is None else str.__str__(name)
 
 
 def _quoted(name: str) -> str:

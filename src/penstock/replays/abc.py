@@ -225,11 +225,13 @@ class TableDifference:
     rows: tuple[RowDifference, ...] = ()
     """The first of them by key."""
     note: str = ""
+    is_new: bool = False
+    """There is no live table of this name, so there was nothing to compare with."""
 
     @property
     def is_equal(self) -> bool:
         """Whether all that could be compared is the same."""
-        return self.differing == 0 and self.live_rows == self.copy_rows
+        return self.is_new or (self.differing == 0 and self.live_rows == self.copy_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,11 +296,15 @@ class ReadModelCopy(Protocol):
     key: str
     where: str
     """The schema's name, or the file's path."""
-    tables: tuple[CopiedTable, ...]
     live_database: Database
     """Where the live tables are, and ``penstock_replays``."""
     database: Database
     """The copy's: what is begun on its connections reads and writes the copy, and its checkpoint."""
+
+    @property
+    def tables(self) -> tuple[CopiedTable, ...]:
+        """What is copied, as far as that is known; after `create` all of it."""
+        ...
 
     def exists(self) -> bool:
         """Whether it was made."""
@@ -373,7 +379,14 @@ class Comparing(Protocol):
         ...
 
     def key(self, table: CopiedTable) -> Sequence[str]:
-        """The columns of its primary key, or of a unique key that is never null; empty where there is none."""
+        """The columns of its primary key, or of a unique key that is never null; empty where there is none.
+
+        It tells rows apart in both generations.
+        """
+        ...
+
+    def read(self, side: Literal["live", "copy"], sql: str, *, most: int) -> list[Any]:
+        """The rows, *most* at most, of a statement in which plain table names mean those of one side; it only reads."""
         ...
 
 

@@ -1,7 +1,9 @@
 """Running one projection to the end, here and once: for tests, cron, and the command line."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from penstock.errors import ProjectionHaltedError
 from penstock.projections._engine import _resetting
@@ -10,7 +12,8 @@ from penstock.projections._engine._lease import LeaseTerms
 from penstock.projections._engine._run import CaughtUp, ProjectionRun, Supervised, Waiting
 from penstock.projections._engine._threads import OwnThread
 from penstock.projections.abc import LIVE, Deed, Handlers, ProjectionPlan
-from penstock.store.abc import StoreBackend
+from penstock.store.abc import Horizon, StoreBackend
+from penstock.store.database import Database
 
 __all__ = ["catch_up", "reset_now"]
 
@@ -23,11 +26,27 @@ async def catch_up(
     target: StoreBackend,
     generation: str = LIVE,
     lease: timedelta = timedelta(seconds=10),
+    database: Database | None = None,
+    terms: LeaseTerms | None = None,
+    begun: Callable[[ProjectionRun], None] | None = None,
+    is_far: Callable[[ProjectionRun, Horizon], bool] | None = None,
 ) -> int:
     """Handle everything that is in the store at this moment; how many events that were.
 
     Failures that somebody wants to have tried again are tried first. An event that fails is treated as the policy says;
     one before which the projection stands is raised.
+
+    Args:
+        plan: What is run.
+        handlers: Its handlers.
+        source: The store that is read.
+        target: The store in whose database effects and checkpoint are.
+        generation: Which copy of the read model.
+        lease: How long the lease lasts that is not renewed.
+        database: Where the effects and the checkpoint of a generation are that is not live.
+        terms: Under whose name and token, in place of some of its own.
+        begun: Called with the run when it has the lease.
+        is_far: Asked at the end, with how far the store can be read by then: whether to go on up to there.
 
     Raises:
         ProjectionBusyError: Another process runs it.
@@ -35,23 +54,28 @@ async def catch_up(
         ProjectionChangedError, RenamedProjectionError, StoreWentBackError: The declaration or the store is another one.
         StoreUnavailableError: A database went away; what is committed stays.
     """
-    supervised = Supervised(plan, handlers, generation)
-    terms = LeaseTerms(lease)
+    supervised = Supervised(plan, handlers, generation, database)
+    effects = database or target.database
+    terms = terms or LeaseTerms(lease)
     stopping = False
-    keeper = Keeper(target.database, terms, poll=lease, looked=lambda: None)
+    keeper = Keeper(effects, terms, poll=lease, looked=lambda: None)
     keeper.held.add(supervised.key)
     thread = OwnThread(f"penstock {plan.kind} {plan.name}")
-    run = ProjectionRun(supervised, target.database, source.reader, terms, lambda: stopping, (plan.name,))
+    run = ProjectionRun(supervised, effects, source.reader, terms, lambda: stopping, (plan.name,))
     await source.open()
     await target.open()
     renewing = asyncio.create_task(keeper.run(), name=f"lease of {plan.name}")
     try:
         await thread.call(run.open)
+        if begun is not None:
+            begun(run)
         horizon = await thread.call(run.horizon)
         while True:
-            match await thread.call(lambda: run.advance(horizon)):
+            match await thread.call(partial(run.advance, horizon)):
                 case CaughtUp():
-                    return run.handled
+                    horizon = await thread.call(run.horizon)
+                    if is_far is None or not is_far(run, horizon):
+                        return run.handled
                 case Waiting(after, failure, event):
                     if after is None or plan.on_failure == "halt":
                         raise ProjectionHaltedError(

@@ -33,6 +33,11 @@ class Head:
         """Have *moved* called, in the event loop, whenever there may be more to read."""
         self._followers.append(moved)
 
+    def unfollow(self, moved: Callable[[], None]) -> None:
+        """Call *moved* no more."""
+        with contextlib.suppress(ValueError):
+            self._followers.remove(moved)
+
     @property
     def position(self) -> int:
         """How far it is safe to read; 0 as long as that is not known."""

@@ -45,6 +45,8 @@ class Control:
     """Where the checkpoint is."""
     wanted_failures: int = 0
     """How many failures are to be tried again."""
+    version: int = 0
+    """Which version the checkpoint is of; 0 where there is none."""
 
     def is_with_another(self, terms: LeaseTerms) -> bool:
         """Whether another process has the lease."""
@@ -94,6 +96,12 @@ class Keeper:
         now_us, self.rows = await self._looking.call(lambda: self._with(self._looking, self._read))
         self.now_us = self.now_us or now_us
         self._looked()
+
+    async def ask(self, question: Callable[[Database, Connection], T]) -> T:
+        """What *question* answers, between two looks and over the same connection. Raises what the database raises."""
+        return await self._looking.call(
+            lambda: self._with(self._looking, lambda connection: question(self.database, connection))
+        )
 
     async def first_look(self) -> None:
         """Read the rows once; a database that is away is left for later."""
@@ -149,7 +157,7 @@ class Keeper:
             "SELECT p.projection, p.generation, p.wanted, p.request, p.options, p.reload_at, p.token, "
             f"p.lease_until - {now}, p.retry_at, p.stands, coalesce(c.position, 0), "
             "(SELECT count(*) FROM penstock_projection_failures f WHERE f.projection = p.projection "
-            "AND f.generation = p.generation AND f.wanted = 1), p.session "
+            "AND f.generation = p.generation AND f.wanted = 1), p.session, coalesce(c.version, 0) "
             "FROM penstock_projections p LEFT JOIN penstock_checkpoints c "
             "ON c.projection = p.projection AND c.generation = p.generation",
         )
@@ -166,6 +174,7 @@ class Keeper:
                 stands=bool(row[9]),
                 position=row[10],
                 wanted_failures=row[11],
+                version=row[13],
             )
             for row in found
         }

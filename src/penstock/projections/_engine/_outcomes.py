@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from penstock.projections.abc import LIVE, Handlers, ProjectionPlan
 from penstock.store.abc import StoredEvent
+from penstock.store.database import Database
 
 __all__ = ["CaughtUp", "Failed", "Interrupted", "Outcome", "Supervised", "Waiting"]
 
@@ -17,6 +18,8 @@ class Supervised:
     plan: ProjectionPlan
     handlers: Handlers
     generation: str = LIVE
+    database: Database | None = None
+    """Where the effects and the checkpoint of a generation are that is not live; else they are in the target store."""
 
     @property
     def key(self) -> tuple[str, str]:

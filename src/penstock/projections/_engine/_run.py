@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from penstock.errors import ProjectionError, ProjectionHaltedError, StoreWentBackError
+from penstock.errors import IsolationError, ProjectionError, ProjectionHaltedError, StoreWentBackError
 from penstock.projections._engine import _checkpoints, _failures, _lease, _notes
 from penstock.projections._engine._ahead import AheadReader
 from penstock.projections._engine._gap import Gap
@@ -256,7 +256,8 @@ class ProjectionRun:
 
     def _raise_trouble(self, failure: Exception) -> None:
         """Raise what is no fault of the event: a database that is away, full or locked, or a lost connection."""
-        if is_of_the_database(failure) or isinstance(failure, (ProjectionHaltedError, StoreWentBackError)):
+        of_others = (IsolationError, ProjectionHaltedError, StoreWentBackError)
+        if is_of_the_database(failure) or isinstance(failure, of_others):
             raise failure
         try:
             self.database.begin(self.connection, write=False)

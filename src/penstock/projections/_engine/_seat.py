@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from typing import Final
 
@@ -34,7 +34,7 @@ from penstock.projections._engine._run import (
     Waiting,
 )
 from penstock.projections._engine._threads import OwnThread
-from penstock.projections.abc import ProjectionState
+from penstock.projections.abc import LIVE, ProjectionState
 from penstock.store.abc import Horizon
 from penstock.telemetry import LOGGER
 
@@ -88,6 +88,8 @@ class Seat:
         """Whether it stands before an event."""
         self._reloaded_at = 0
         self._seen = _UNSEEN
+        self.is_awaited: Callable[[], Awaitable[bool]] | None = None
+        """Looks whether its version is in a replay, where the live read model is of another one."""
         head.follow(self.wake)
 
     # -- from outside -------------------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ class Seat:
         changes = (before.wanted, before.request, before.reload_at, before.wanted_failures, before.stands)
         if (
             changes != (now.wanted, now.request, now.reload_at, now.wanted_failures, now.stands)
-            or before.retry_at != now.retry_at
+            or (before.retry_at, before.version) != (now.retry_at, now.version)
             or (before.is_with_another(self.terms) and not now.is_with_another(self.terms))
         ):
             self.wake()
@@ -173,7 +175,7 @@ class Seat:
         finally:
             await self._leave()
             self._thread.end()
-            if self.state not in ("failed", "halted", "stopped"):
+            if self.state not in ("failed", "halted", "stopped", "waiting"):
                 self.state = "idle"
 
     async def _turn(self) -> float | None:
@@ -193,6 +195,10 @@ class Seat:
             return random.uniform(0, _SHORTEST_PAUSE)
         if self.head.horizon is None or not self.keeper.has_looked:
             return 0
+        if control.version not in (0, self.supervised.plan.version) and await self._has_to_wait():
+            await self._leave()
+            self.state, self.is_done, self.halted = "waiting", True, None
+            return 0
         if (left := self._not_before - loop.time()) > 0:
             return left
         if self._run is None and control.is_with_another(self.terms):
@@ -200,6 +206,12 @@ class Seat:
         if not self._has_work():
             return await self._rest()
         return await self._work()
+
+    async def _has_to_wait(self) -> bool:
+        """Whether what is of another version here is no mistake: a replay has ours, and there it is run."""
+        if self.supervised.generation != LIVE:
+            return True
+        return self.is_awaited is not None and await self.is_awaited()
 
     def _has_work(self) -> bool:
         if self._waits:
@@ -251,7 +263,7 @@ class Seat:
         if self._run is None:
             run = ProjectionRun(
                 self.supervised,
-                self.keeper.database,
+                self.supervised.database or self.keeper.database,
                 self.head.backend.reader,
                 self.terms,
                 lambda: self._breaks,

@@ -70,6 +70,7 @@ def statuses(
     plans: Sequence[ProjectionPlan] = (),
     declared: Collection[str] | None = None,
     generation: str = LIVE,
+    awaited: Collection[tuple[str, int]] = (),
 ) -> list[ProjectionStatus]:
     """Every projection and relay whose checkpoint is in this database, and the declared ones that never ran.
 
@@ -80,6 +81,8 @@ def statuses(
         plans: The declarations that have this database as their target.
         declared: The names that are declared, when no plans are at hand; ``None``: those of *plans*, all without any.
         generation: Which copy of the read models.
+        awaited: Projections and versions that some replay has. Where the live one is of another version than the
+            declared one, and that is among these, nothing is wrong: it waits.
     """
     now = NOW[database.dialect]
     found = rows(
@@ -107,7 +110,22 @@ def statuses(
         for reader in open_readers.values():
             with closing(reader):
                 pass
-    return [told[name] for name in sorted(told)]
+    recorded = {row[0]: row[12] for row in found}
+    return [_waiting(told[name], by_name.get(name), recorded.get(name), awaited) for name in sorted(told)]
+
+
+def _waiting(
+    status: ProjectionStatus,
+    plan: ProjectionPlan | None,
+    recorded: int | None,
+    awaited: Collection[tuple[str, int]],
+) -> ProjectionStatus:
+    """The same, but for one of another version that nobody runs while its own is in a replay."""
+    if plan is None or recorded in (None, plan.version) or (plan.name, plan.version) not in awaited:
+        return status
+    if status.holder is not None or status.state == "stopped":
+        return status
+    return replace(status, state="waiting", error=None, error_position=None, attempts=0)
 
 
 def _status(

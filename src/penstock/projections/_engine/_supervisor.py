@@ -4,16 +4,18 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from penstock.errors import ConfigurationError, PenstockError, StoreError
 from penstock.lifecycle import Lifecycle, State
+from penstock.projections._engine._generations import FindsGenerations, SeatsBeside
 from penstock.projections._engine._head import Head
 from penstock.projections._engine._keeper import Keeper
 from penstock.projections._engine._lease import LeaseTerms
 from penstock.projections._engine._run import Supervised
 from penstock.projections._engine._seat import Seat
-from penstock.projections.abc import ProjectionState
+from penstock.projections.abc import LIVE, ProjectionState
 from penstock.store.abc import StoreBackend
 from penstock.telemetry import LOGGER
 
@@ -32,6 +34,7 @@ class ProjectionSupervisor:
         poll: How often it is looked for what people ask for (stop, reset, retry).
         drain_timeout: How long `stop` waits for pages that have begun.
         until_idle: Whether to end when everything is handled.
+        generations: What tells which generations that are not live are to be run as well.
 
     Raises:
         ConfigurationError: Two have one name, or a store is not there.
@@ -47,6 +50,7 @@ class ProjectionSupervisor:
         poll: timedelta = timedelta(seconds=1),
         drain_timeout: timedelta = timedelta(seconds=30),
         until_idle: bool = False,
+        generations: FindsGenerations | None = None,
     ) -> None:
         _check(projections, stores)
         self.name = name
@@ -64,11 +68,14 @@ class ProjectionSupervisor:
         self._heads: dict[str, Head] = {}
         self._keepers: dict[str, Keeper] = {}
         self._moved_before = 0
+        self._generations = generations
+        self._beside: SeatsBeside | None = None
 
     @property
     def moved(self) -> int:
         """How many events it has got past with a handler, over all its runs."""
-        return self._moved_before + sum(seat.moved for seat in self._seats.values())
+        beside = 0 if self._beside is None else self._beside.moved
+        return self._moved_before + beside + sum(seat.moved for seat in self._seats.values())
 
     @property
     def states(self) -> Mapping[str, ProjectionState]:
@@ -86,6 +93,8 @@ class ProjectionSupervisor:
             if each == name:
                 self._heads[seat.supervised.plan.source].look()
                 seat.wake()
+        if self._beside is not None:
+            self._beside.wake(name)
 
     def stop(self) -> None:
         """Take nothing new; `run` returns when what was begun has ended. Idempotent."""
@@ -139,6 +148,23 @@ class ProjectionSupervisor:
             )
             for each in self.projections
         }
+        self._beside = None
+        if self._generations is not None:
+            self._beside = self._build_beside(self._generations)
+
+    def _build_beside(self, generations: FindsGenerations) -> SeatsBeside:
+        beside = SeatsBeside(
+            generations,
+            heads=self._heads,
+            keepers=self._keepers,
+            terms=self.terms,
+            poll=self._poll,
+            drain_timeout=self._drain_timeout,
+        )
+        for (name, generation), seat in self._seats.items():
+            if generation == LIVE:
+                seat.is_awaited = partial(beside.is_awaited, name, seat.supervised.plan.version)
+        return beside
 
     def _looked(self, target: str) -> None:
         for seat in self._seats.values():
@@ -146,6 +172,8 @@ class ProjectionSupervisor:
                 seat.looked()
                 if self.reloading is not None and seat.is_asked_to_reload:
                     self.reloading()
+        if self._beside is not None:
+            self._beside.looked(self._keepers[target])
 
     async def _work(self) -> None:
         for store in dict.fromkeys([*self._heads, *self._keepers]):
@@ -160,6 +188,9 @@ class ProjectionSupervisor:
         try:
             for keeper in self._keepers.values():
                 await keeper.first_look()
+            if self._beside is not None:
+                await self._beside.look_safely()
+                beside.append(asyncio.create_task(self._beside.run(), name="generations"))
             seats = [
                 asyncio.create_task(seat.run(), name=f"{seat.supervised.plan.kind} {name}")
                 for (name, _), seat in self._seats.items()
@@ -169,8 +200,11 @@ class ProjectionSupervisor:
             try:
                 await self._until_stopped(seats, beside)
             finally:
-                await self._drain(seats)
+                stopping = self._beside.stop() if self._beside is not None else _nothing()
+                await asyncio.gather(self._drain(seats), stopping)
         finally:
+            if self._beside is not None:
+                await self._beside.stop()
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
@@ -232,7 +266,8 @@ class ProjectionSupervisor:
 
     @property
     def _are_idle(self) -> bool:
-        return all(seat.is_done or seat.halted is not None for seat in self._seats.values())
+        beside = self._beside is None or self._beside.are_idle
+        return beside and all(seat.is_done or seat.halted is not None for seat in self._seats.values())
 
     async def _nothing_came(self) -> bool:
         """Look at every store and at what people asked for; whether there is nothing to do even so."""
@@ -241,6 +276,8 @@ class ProjectionSupervisor:
             await head.refresh()
         for keeper in self._keepers.values():
             await keeper.look()
+        if self._beside is not None:
+            await self._beside.refresh()
         return self._are_idle and before == {name: head.position for name, head in self._heads.items()}
 
     def _raise_halted(self) -> None:
@@ -249,6 +286,10 @@ class ProjectionSupervisor:
             raise failures[0]
         if failures:
             raise ExceptionGroup("several projections cannot go on", failures)
+
+
+async def _nothing() -> None:
+    """Nothing to wait for."""
 
 
 def _check(projections: Sequence[Supervised], stores: Mapping[str, StoreBackend]) -> None:

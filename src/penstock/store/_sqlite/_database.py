@@ -6,13 +6,14 @@ import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
+from urllib.parse import quote
 
 from penstock.errors import ConfigurationError, MissingExtraError, StoreRefusedError, StoreUnavailableError
 from penstock.store._sqlite._errors import explained, speaking_of
 from penstock.store.database import Connection, Cursor, Dialect
 
-__all__ = ["SqliteDatabase"]
+__all__ = ["SqliteDatabase", "uri_of"]
 
 _URL: Final = "sqlite:///"
 _OLDEST: Final = (3, 35, 0)
@@ -50,6 +51,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def uri_of(path: Path, *, read_only: bool = False) -> str:
+    """The URI of a file, as SQLite reads it."""
+    return f"file:{quote(os.fsencode(path))}{'?mode=ro' if read_only else ''}"
+
+
 class SqliteDatabase:
     """A file with events and read models in it; a `Database`.
 
@@ -63,6 +69,8 @@ class SqliteDatabase:
     """
 
     dialect: Dialect = "sqlite"
+    by_uri: ClassVar[bool] = False
+    """Whether its connections attach other files by URI (``mode=ro``), for which they have to be opened by one."""
 
     def __init__(self, name: str, url_or_path: str | Path, *, lock_wait_seconds: float = 10.0) -> None:
         self.name = name
@@ -108,11 +116,12 @@ class SqliteDatabase:
         self._check_fork()
         with speaking_of(self.shown):
             connection = sqlite3.connect(
-                self.path,
+                uri_of(self.path) if self.by_uri else self.path,
                 timeout=self.lock_wait_seconds,
                 isolation_level=None,
                 check_same_thread=False,
                 factory=_Connection,
+                uri=self.by_uri,
             )
             connection.path = str(self.path)
             _open.add(connection)

@@ -6,26 +6,27 @@ statements lives from page to page. A session and a connection are made for each
 
 import functools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn, cast
 
 from sqlalchemy import Column, Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import RootTransaction
 from sqlalchemy.orm import Mapper, Session, class_mapper
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 from penstock.store.database import Connection as Raw
 from penstock.store.database import Dialect
 from penstock.store.work._guarded import Silent, check_sql, refuse
+from penstock.store.work.moving import Moved
 
-__all__ = ["Alchemy", "PageConnection", "PageSession", "engine_over"]
+__all__ = ["Alchemy", "PageConnection", "PageSession", "engine_in", "engine_over"]
 
 _MOST_KEPT: Final = 10_000
 """So many rows stay in a session at most."""
 
 
-def engine_over(raw: Raw, dialect: Dialect) -> Engine:
-    """An engine whose only connection is *raw*, which it neither commits nor closes."""
+def engine_over(raw: Raw, dialect: Dialect, moved: Moved | None = None) -> Engine:
+    """An engine whose only connection is *raw*, which it neither commits nor closes; *moved* says what is elsewhere."""
     lent: Any = Silent(raw)
     options: dict[str, Any] = {
         "creator": lambda: lent,
@@ -33,13 +34,48 @@ def engine_over(raw: Raw, dialect: Dialect) -> Engine:
         "pool_reset_on_return": None,
     }
     if dialect == "sqlite":
-        return create_engine("sqlite://", **options)
-    # Looking for hstore would cost a query; SQLAlchemy reads and writes it without the driver's help as well.
-    return create_engine("postgresql+psycopg://", use_native_hstore=False, **options)
+        engine = create_engine("sqlite://", **options)
+    else:
+        # Looking for hstore would cost a query; SQLAlchemy reads and writes it without the driver's help as well.
+        engine = create_engine("postgresql+psycopg://", use_native_hstore=False, **options)
+    if moved is not None:
+        _move(engine, moved)
+    return engine
+
+
+def engine_in(connect: Callable[[], Raw], begin: Sequence[str], moved: Moved) -> Engine:
+    """An engine for PostgreSQL over connections of its own, whose transactions begin by the statements *begin*."""
+    # Nobody disposes of it, so it keeps no connection that is not in use.
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=cast("Any", connect),
+        use_native_hstore=False,
+        poolclass=NullPool,
+    )
+    _move(engine, moved)
+
+    # Connections are in manual commit mode, so that a transaction begins by this and not before.
+    @event.listens_for(engine, "begin")
+    def enter(connection: Any) -> None:
+        for statement in begin:
+            connection.exec_driver_sql(statement)
+
+    return engine
+
+
+def _move(engine: Engine, moved: Moved) -> None:
+    names: Any = engine.dialect.identifier_preparer
+    names.schema_for_object = moved.schema_of
 
 
 class PageConnection(Connection):
     """A connection that cannot end its transaction."""
+
+    moved: Moved | None = None
+
+    def schema_for_object(self, obj: Any) -> str | None:
+        """Where a table, sequence or type is."""
+        return super().schema_for_object(obj) if self.moved is None else self.moved.schema_of(obj)
 
     def begin(self) -> RootTransaction:
         """Refused; it has begun."""
@@ -147,9 +183,10 @@ def _only_reads(context: Any) -> bool:
 class Alchemy:
     """What SQLAlchemy has to do with one page."""
 
-    def __init__(self, engine: Engine, before: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, before: Callable[[], None], moved: Moved | None = None) -> None:
         self.engine = engine
         self._before = before
+        self._moved = moved
         self._connection: PageConnection | None = None
         self._session: PageSession | None = None
 
@@ -158,6 +195,7 @@ class Alchemy:
         """The connection of the page."""
         if self._connection is None:
             made = PageConnection(self.engine)
+            made.moved = self._moved
             Connection.begin(made)
             event.listen(made, "before_cursor_execute", self._about_to_run)
             self._connection = made

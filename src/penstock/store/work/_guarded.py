@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Self
 from penstock.errors import UsageError
 from penstock.store.database import Connection, Dialect
 
-__all__ = ["Guarded", "Silent", "check_sql", "is_in_transaction", "refuse"]
+__all__ = ["Guarded", "Silent", "check_sql", "is_in_transaction", "is_lent", "refuse"]
 
 _ENDS = re.compile(
     r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(COMMIT|END|ABORT|BEGIN|START\s+TRANSACTION|PREPARE\s+TRANSACTION"
@@ -166,3 +166,8 @@ class Silent:
 
     def close(self) -> None:
         """Nothing: we close."""
+
+
+def is_lent(connection: object) -> bool:
+    """Whether a DB-API connection is one that SQLAlchemy was lent by us, for a page or a listener's transaction."""
+    return _type_of(connection) is Silent

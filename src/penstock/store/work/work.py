@@ -7,6 +7,7 @@ from penstock.store.database import Connection, Database
 from penstock.store.work._guarded import Guarded, is_in_transaction
 from penstock.store.work._tables import RowTable, row_table
 from penstock.store.work._wanted import Wanted
+from penstock.store.work.moving import moved_on
 from penstock.store.work.rows import Rows
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Workshop:
             raise MissingExtraError("a handler with a session of SQLAlchemy", "sql") from failure
         while len(self._engines) >= _MOST_ENGINES:
             self._engines.pop(next(iter(self._engines)), None)
-        engine = engine_over(connection, self.database.dialect)
+        engine = engine_over(connection, self.database.dialect, moved_on(connection))
         self._engines[id(connection)] = connection, engine
         return engine
 
@@ -92,14 +93,14 @@ class Work:
             engine = self._shop.engine(self.connection)
             from penstock.store.work._alchemy import Alchemy
 
-            self._alchemy = Alchemy(engine, self._write_rows)
+            self._alchemy = Alchemy(engine, self._write_rows, moved_on(self.connection))
         return self._alchemy
 
     @property
     def rows(self) -> Rows:
         """Rows of read models, in batches."""
         if self._rows is None:
-            self._rows = Rows(self._shop.table, self._run, self._before_change)
+            self._rows = Rows(self._table, self._run, self._before_change)
         return self._rows
 
     def ready(self, wanted: Wanted) -> None:
@@ -141,6 +142,10 @@ class Work:
     def _write_rows(self) -> None:
         if self._rows is not None and self._rows.are_pending:
             self._rows.flush()
+
+    def _table(self, table: Any) -> RowTable:
+        found, moved = self._shop.table(table), moved_on(self.connection)
+        return found if moved is None else moved.row_table(found)
 
     def _run(self, sql: str, parameters: list[object]) -> Any:
         return self.database.execute(self.connection, sql, parameters)

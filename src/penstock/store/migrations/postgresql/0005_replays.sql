@@ -61,3 +61,12 @@ CREATE TABLE penstock_replay_log (
     which text NOT NULL DEFAULT '',
     why text NOT NULL DEFAULT ''
 );
+
+-- Where the generations of read models are that live elsewhere; exchanged with the checkpoints.
+CREATE TABLE penstock_replay_places (
+    projection text NOT NULL,
+    generation text NOT NULL,
+    place text NOT NULL,
+    switches bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (projection, generation)
+);

@@ -61,3 +61,22 @@ CREATE TABLE penstock_replay_log (
     which TEXT NOT NULL DEFAULT '',
     why TEXT NOT NULL DEFAULT ''
 );
+
+-- A copy is a file of its own, and shadow tables here while it is exchanged with the live one. Its file has the same row,
+-- by which it is known whether it still is what the row here says: no step relies on a commit over two files.
+CREATE TABLE penstock_replay_files (
+    replay TEXT PRIMARY KEY,
+    content TEXT NOT NULL,                    -- names what the copy's file has to hold
+    is_leaving INTEGER NOT NULL DEFAULT 0,    -- it is being removed
+    shadows TEXT NOT NULL DEFAULT '{}',       -- JSON: how far the shadow tables follow the file
+    former TEXT NOT NULL DEFAULT '[]'         -- JSON: the tables that the file is made again with, out of the shadow ones
+);
+
+-- Where the generations of read models are that live elsewhere; exchanged with the checkpoints.
+CREATE TABLE penstock_replay_places (
+    projection TEXT NOT NULL,
+    generation TEXT NOT NULL,
+    place TEXT NOT NULL,
+    switches INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (projection, generation)
+);

@@ -1,0 +1,109 @@
+"""Two releases and a reader over one database, and a replay that leads from the first release to the second."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+os.environ["RELEASE"] = "2"  # this process has the second release
+from shop import OrderPlaced, app
+
+CUSTOMERS = ("ann", "bob", "cid")
+CENTS = 100
+
+
+class Reader(threading.Thread):
+    """Reads the totals all the time, as a web page would: by naming its columns, on one connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = threading.Event()
+        self.reads = 0
+        self.wrong: list[object] = []
+
+    def run(self) -> None:
+        """Read until it is over."""
+        with closing(sqlite3.connect("shop.db")) as database:
+            while not self.over.is_set():
+                try:
+                    found = database.execute("SELECT customer, cents FROM totals").fetchall()
+                except sqlite3.Error as failure:
+                    self.wrong.append(str(failure))
+                    continue
+                self.reads += 1
+                self.wrong += [row for row in found if row[1] % CENTS]
+                self.over.wait(0.005)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < until, "it does not come true"
+        time.sleep(0.05)
+
+
+def is_there(table: str) -> bool:
+    with closing(sqlite3.connect("shop.db")) as database:
+        return bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table]).fetchall())
+
+
+def live(columns: str = "customer, cents") -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect("shop.db")) as database:
+        return database.execute(f"SELECT {columns} FROM totals ORDER BY customer").fetchall()
+
+
+def place(count: int) -> None:
+    shop.store().append([OrderPlaced(customer=CUSTOMERS[n % 3], cents=CENTS) for n in range(count)])
+
+
+def release(number: int) -> subprocess.Popen[bytes]:
+    """A worker with the code of a release."""
+    command = [sys.executable, "-m", "penstock", "--app", "shop", "run", "--log-level", "warning"]
+    return subprocess.Popen(command, env={**os.environ, "RELEASE": str(number)})
+
+
+with app.sync as shop:
+    place(300)
+    workers = [release(1)]
+    wait_until(lambda: is_there("totals") and live() == [(name, 10_000) for name in CUSTOMERS])
+    print("release 1:", live())
+
+    reader = Reader()
+    reader.start()
+
+    replays = shop.replays
+    replays.create("count-orders", ["totals"])
+    replays.follow("count-orders")  # builds it first
+    workers.append(release(2))
+    place(300)
+    wait_until(lambda: replays.lag("count-orders") == 0)
+    report = replays.verify("count-orders")
+    print("equal:", report.is_green, "only in the copy:", *report.tables[0].only_copy)
+
+    replays.promote("count-orders")
+    place(300)
+    wait_until(lambda: live("orders") == [(300,), (300,), (300,)])
+    print("release 2:", live("customer, cents, orders"))
+
+    replays.rollback("count-orders")
+    wait_until(lambda: live() == [(name, 30_000) for name in CUSTOMERS])
+    print("and back:", live())
+
+    replays.promote("count-orders")
+    print("again:", live("customer, cents, orders"))
+
+    for worker in workers[:1]:  # the first release is not needed any more
+        worker.terminate()
+        worker.wait()
+    replays.remove("count-orders")
+
+    reader.over.set()
+    reader.join()
+    for worker in workers[1:]:
+        worker.terminate()
+        worker.wait()
+    print("the reader saw nothing wrong:", reader.reads > 0 and not reader.wrong)

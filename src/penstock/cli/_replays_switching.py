@@ -1,0 +1,148 @@
+"""``penstock replays verify|promote|rollback|remove``: comparing a copy with what is live, and exchanging the two."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from penstock.cli._cli import Cli
+from penstock.cli._errors import DONE, REFUSED, WrongUsage
+from penstock.cli._options import DryRun, Yes
+from penstock.cli._output import forget_stdout, short_duration
+from penstock.cli._person import login_name
+from penstock.cli._replays import NOUN, Key, app_if_any, decided
+from penstock.cli._replays_shown import finding_lines, verification_shown
+from penstock.errors import ReplayRefusedError
+from penstock.operations import ReplayIntent, Switched
+
+__all__ = ["promote_replay", "remove_replay", "rollback_replay", "verify_replay"]
+
+_Why = Annotated[
+    str | None, typer.Option("--why", metavar="TEXT", help="The reason, for the log of the replay.")
+]
+
+
+@NOUN.verb("verify")
+async def verify_replay(
+    cli: Cli,
+    key: Key,
+    check: Annotated[
+        list[str] | None,
+        typer.Option("--check", metavar="SQL", help="A query that must find no row in the copy."),
+    ] = None,
+    sample: Annotated[
+        list[str] | None,
+        typer.Option("--sample", metavar="SQL", help="A query that must answer the same on both sides."),
+    ] = None,
+    rows: Annotated[
+        int,
+        typer.Option("--rows", metavar="N", min=1, help="How many differing rows of each table are shown."),
+    ] = 20,
+) -> int:
+    """Compare the copy with what is live, at one position. Exit code 1 if something differs."""
+    app = cli.app()
+    cli.logs(app)
+    async with cli.operations(app) as operations:
+        with cli.out.progress(f"Verifying {key}", total=None) as bar:
+            report = await operations.replays.verify(
+                key,
+                checks=check or (),
+                samples=sample or (),
+                rows=rows,
+                on_progress=lambda text: bar.to(0, text),
+                who=login_name(),
+            )
+    try:
+        if cli.out.json:
+            cli.out.document(verification=report, is_green=report.is_green)
+        else:
+            verification_shown(cli.out, report)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads only the first line is still told by the exit code.
+        forget_stdout()
+    return DONE if report.is_green else REFUSED
+
+
+@NOUN.verb("promote")
+async def promote_replay(
+    cli: Cli,
+    key: Key,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also if it lags or was not verified; needs --why.")
+    ] = False,
+    why: _Why = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> int:
+    """Make the copy live, all its tables at once. What was live is kept and fed, so that you can roll back."""
+    if force and not (why or "").strip():
+        raise WrongUsage("--force needs a reason, which is recorded", remedy="say --why TEXT")
+    app = cli.app()
+    cli.logs(app)
+    async with cli.operations(app) as operations:
+        intent = await operations.replays.intent(key, "promote", force=force)
+        if not _decided(cli, intent, yes=yes, dry_run=dry_run, step="be promoted"):
+            return REFUSED if intent.refusals else DONE
+        with cli.out.progress(f"Promoting {key}", total=None) as bar:
+            switched = await operations.replays.promote(
+                key, force=force, say=lambda text: bar.to(0, text), who=login_name(), why=why
+            )
+    _tell(cli, intent, switched, "live")
+    return DONE
+
+
+@NOUN.verb("rollback")
+async def rollback_replay(
+    cli: Cli, key: Key, why: _Why = None, yes: Yes = False, dry_run: DryRun = False
+) -> int:
+    """Make the former read model live again, by the same switch. The copy then follows as before."""
+    app = app_if_any(cli)
+    cli.logs(app)
+    async with cli.operations(app) as operations:
+        intent = await operations.replays.intent(key, "roll back")
+        if not _decided(cli, intent, yes=yes, dry_run=dry_run, step="be rolled back"):
+            return REFUSED if intent.refusals else DONE
+        with cli.out.progress(f"Rolling back {key}", total=None) as bar:
+            switched = await operations.replays.rollback(
+                key, say=lambda text: bar.to(0, text), who=login_name(), why=why
+            )
+    _tell(cli, intent, switched, "rolled back")
+    return DONE
+
+
+@NOUN.verb("remove")
+async def remove_replay(cli: Cli, key: Key, yes: Yes = False, dry_run: DryRun = False) -> int:
+    """Drop the copy and the record of a replay. What is live stays; of a promoted one the former goes."""
+    async with cli.operations(app_if_any(cli)) as operations:
+        intent = await operations.replays.intent(key, "remove")
+        if not decided(cli, intent, yes=yes, dry_run=dry_run):
+            return DONE
+        replay = await operations.replays.remove(key, who=login_name())
+    if cli.out.json:
+        cli.out.document(replay=replay, dry_run=False)
+    else:
+        former = "the former read model" if replay.state == "promoted" else "its copy"
+        cli.out.say(f"{key}: removed, with {former}; what is live stays")
+    return DONE
+
+
+def _decided(cli: Cli, intent: ReplayIntent, *, yes: bool, dry_run: bool, step: str) -> bool:
+    """As `decided`, and refused before anybody is asked. Raises `ReplayRefusedError`."""
+    if not dry_run:
+        if intent.refusals:
+            raise ReplayRefusedError(intent.replay.key, step=step, reasons=intent.refusals)
+        if not yes:
+            finding_lines(cli.out, intent.findings)
+    return decided(cli, intent, yes=yes, dry_run=dry_run)
+
+
+def _tell(cli: Cli, intent: ReplayIntent, switched: Switched, done: str) -> None:
+    if cli.out.json:
+        cli.out.document(replay=intent.replay.key, switched=switched, dry_run=False)
+        return
+    gave_way = f", after giving way {switched.tries} times" if switched.tries else ""
+    cli.out.say(
+        f"{intent.replay.key}: {done} at position {switched.position:,} ({', '.join(switched.tables)}; "
+        f"locked for {short_duration(switched.locked.total_seconds())}{gave_way})"
+    )

@@ -1,0 +1,83 @@
+"""How a replay stands: read from its checkpoints, its leases and its plays, by anybody, whoever works on it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from penstock.errors import StoreError
+from penstock.projections._engine._status import statuses
+from penstock.projections.abc import ProjectionPlan, ProjectionStatus
+from penstock.replays import _plays
+from penstock.replays._records import Record, Records
+from penstock.replays.abc import Play, ReadModelCopy, Replay, ReplayProgress
+from penstock.store.abc import EventReader
+
+__all__ = ["last_play", "progress_of", "standing", "with_error"]
+
+Readers = Mapping[str, Callable[[], EventReader]]
+
+
+def standing(
+    copy: ReadModelCopy, record: Record, readers: Readers, plans: Sequence[ProjectionPlan]
+) -> list[ProjectionStatus]:
+    """Each projection of a replay, as it stands in the copy; as declared, where the copy was not made yet."""
+    names = record.replay.projections
+    known = [plan for plan in plans if plan.name in names]
+    replay = record.replay
+    is_bare = replay.state == "promoted" and not replay.former_versions
+    if not replay.place or is_bare or not copy.exists():
+        with closing(copy.live_database.connect(application="penstock replays")) as connection:
+            # Nobody has run this generation: every plan is told as one that never ran.
+            found = statuses(copy.live_database, connection, readers, plans=known, generation=copy.key)
+    else:
+        with closing(copy.database.connect(application="penstock replays")) as connection:
+            found = statuses(copy.database, connection, readers, plans=known, generation=copy.key)
+    return [each for each in found if each.name in names]
+
+
+def progress_of(replay: Replay, found: Sequence[ProjectionStatus], play: Play | None) -> ReplayProgress:
+    """How far it is, out of how its projections stand and its last play."""
+    rate, handled = 0.0, 0
+    if play is not None and play.outcome == "running":
+        handled = play.events
+        took = (datetime.now(UTC) - play.started_at).total_seconds()
+        rate = handled / took if took > 0 else 0.0
+    lag = sum(each.lag_events for each in found)
+    return ReplayProgress(
+        key=replay.key,
+        state=replay.state,
+        position=min((each.position for each in found), default=0),
+        head=max((each.head for each in found), default=0),
+        lag_events=lag,
+        handled=handled,
+        rate=rate,
+        remaining=timedelta(seconds=lag / rate) if rate > 0 else None,
+        is_running=any(each.holder is not None for each in found),
+    )
+
+
+def last_play(records: Records, key: str) -> Play | None:
+    """Its latest play."""
+    found = records.call(lambda connection: _plays.latest(records.database, connection, key, limit=1))
+    return found[0] if found else None
+
+
+def with_error(copy: ReadModelCopy, record: Record) -> Replay:
+    """A replay with what is wrong with it now: what made its last play fail, else what those who feed it stand at."""
+    replay = record.replay
+    if replay.error or not record.is_fed:
+        return replay
+    try:
+        if not copy.exists():
+            return replay
+        with closing(copy.database.connect(application="penstock replays")) as connection:
+            found = statuses(copy.database, connection, {}, generation=copy.key)
+    except StoreError as failure:
+        return replace(replay, error=str(failure))
+    wrong = [
+        f"projection {each.name!r}: {each.error}"
+        for each in found
+        if each.name in replay.projections and each.error
+    ]
+    return replace(replay, error="; ".join(wrong)) if wrong else replay

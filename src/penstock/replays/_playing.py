@@ -1,0 +1,376 @@
+"""Playing history to a copy: from where it stands up to the end of the store, by the engine's own pages.
+
+Nothing is remembered but what is in the copy's checkpoints, so whoever comes after a process that was killed goes on
+from the last page that was committed. The leases of the generation say that one plays at a time.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Protocol, TypeVar
+
+from penstock.errors import (
+    PenstockError,
+    ProjectionBusyError,
+    ProjectionHaltedError,
+    ReplayBusyError,
+    ReplayError,
+    StaleRunnerError,
+    TransientError,
+)
+from penstock.projections._engine import _checkpoints, _lease, _requests
+from penstock.projections._engine._catching_up import catch_up
+from penstock.projections._engine._lease import LeaseTerms
+from penstock.projections._engine._policy import is_of_the_database
+from penstock.projections._engine._run import ProjectionRun
+from penstock.replays import _plays
+from penstock.replays._candidates import supervised_of
+from penstock.replays._distance import wanted_by
+from penstock.replays._elsewhere_places import Elsewhere, models_of
+from penstock.replays._lanes import forget as forget_lanes
+from penstock.replays._plays import Begun
+from penstock.replays._records import Records, note
+from penstock.replays._telling import Told
+from penstock.replays.abc import Candidate, Outcome, ReadModelCopy, Replay, ReplayProgress
+from penstock.store.abc import Horizon, StoreBackend
+from penstock.store.database import Connection
+from penstock.telemetry import LOGGER
+
+__all__ = ["OnProgress", "PlaysParts", "Site", "play"]
+
+T = TypeVar("T")
+
+OnProgress = Callable[[ReplayProgress], Any]
+
+_TELL_SECONDS: Final = 0.2
+_NOTE_SECONDS: Final = 1.0
+_WORTH: Final = 0.7
+"""The end of the store is looked at anew while less than that part of the former distance has come meanwhile."""
+_MOST_COUNTED: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A replay with everything that works on it here."""
+
+    key: str
+    records: Records
+    copy: ReadModelCopy
+    candidates: Sequence[Candidate]
+    stores: Mapping[str, StoreBackend]
+    """Every store that is read, and the one that has the read models, by name; open."""
+    target: StoreBackend
+
+
+class PlaysParts(Protocol):
+    """Plays a large part of history by means of its own, before the engine goes on from there (several processes)."""
+
+    async def __call__(
+        self, site: Site, replay: Replay, terms: LeaseTerms, tell: Callable[[int], None]
+    ) -> None:
+        """Play, with the leases held under *terms*; *tell* is told how many events were handled, in all."""
+        ...
+
+
+async def play(
+    site: Site,
+    *,
+    from_zero: bool = False,
+    who: str = "",
+    background: bool = False,
+    on_progress: OnProgress | None = None,
+    parts: PlaysParts | None = None,
+    lease: timedelta = timedelta(seconds=10),
+) -> None:
+    """Play until the end of the store as it is by then. The replay is ``built`` afterwards.
+
+    Cancelled, it ends between two pages, and the play is recorded as stopped.
+
+    Raises:
+        ReplayBusyError: Another process plays it.
+        ReplayMoveError: It follows already, or is promoted.
+        ReplayError: A handler failed, or left its copy (`IsolationError`); the live read model is as it was.
+        StoreUnavailableError: A database went away; what is committed stays, and playing goes on by itself later.
+    """
+    await _Playing(site, who, LeaseTerms(lease), background, on_progress, parts).run(from_zero=from_zero)
+
+
+class _Playing:
+    def __init__(
+        self,
+        site: Site,
+        who: str,
+        terms: LeaseTerms,
+        background: bool,
+        on_progress: OnProgress | None,
+        parts: PlaysParts | None,
+    ) -> None:
+        self._site, self._who, self._terms = site, who, terms
+        self._background, self._on_progress, self._parts = background, on_progress, parts
+        self._told = Told()
+        self._number = 0
+
+    async def run(self, *, from_zero: bool) -> None:
+        site = self._site
+        async with AsyncExitStack() as stack:
+            connection = await asyncio.to_thread(site.copy.database.connect, application="penstock replays")
+            stack.callback(connection.close)
+            # What belongs to a connection is not left in the middle: each step in a thread is waited for.
+            try:
+                await _whole(asyncio.to_thread(self._take, connection))
+                await _whole(asyncio.to_thread(self._begin, connection, from_zero=from_zero))
+                await self._play()
+                await _whole(asyncio.to_thread(site.copy.finish))
+            except asyncio.CancelledError:
+                await asyncio.shield(self._ended("stopped"))
+                raise
+            except Exception as failure:
+                raise await self._failed(failure) from failure
+            else:
+                await asyncio.shield(self._ended("finished"))
+            finally:
+                await asyncio.shield(asyncio.to_thread(self._release, connection))
+
+    # -- steps in a thread ----------------------------------------------------------------------------------------
+
+    def _take(self, connection: Connection) -> None:
+        """Have all leases of the generation, in one order. Raises `ReplayBusyError`."""
+        site, taken = self._site, list[tuple[str, str]]()
+        for candidate in site.candidates:
+            key = (candidate.plan.name, site.key)
+            try:
+                _lease.take(site.copy.database, connection, *key, self._terms)
+            except ProjectionBusyError as busy:
+                _lease.release(site.copy.database, connection, taken, self._terms)
+                raise ReplayBusyError(
+                    site.key, step="start", reason=f"it is played by {busy.holder}"
+                ) from busy
+            taken.append(key)
+
+    def _release(self, connection: Connection) -> None:
+        site = self._site
+        keys = [(candidate.plan.name, site.key) for candidate in site.candidates]
+        with contextlib.suppress(Exception):
+            _lease.release(site.copy.database, connection, keys, self._terms)
+
+    def _begin(self, connection: Connection, *, from_zero: bool) -> None:
+        """Say that it is being built, close what others left open, and open a play: in one transaction.
+
+        Nobody else plays, since the leases are ours: whoever has not said how his play ended has died.
+        """
+        site, live = self._site, self._site.records.database
+        dead = site.records.call(lambda mine: _plays.begun(live, mine, site.key))
+        positions = self._positions(connection)
+        events = {each.id: self._counted(each.begun.positions, positions) for each in dead}
+        anew = from_zero or any(each.begun.anew for each in dead)
+        begun = Begun(self._terms.token, positions, anew, self._background)
+
+        def recorded(mine: Connection) -> None:
+            place = min(positions.values(), default=0)
+            for each in dead:
+                _plays.end(live, mine, each.id, "died", position=place, events=events[each.id])
+            self._number = _plays.begin(live, mine, site.key, positions, begun, self._who)
+
+        site.records.move(
+            site.key,
+            "start",
+            who=self._who,
+            which="from zero" if anew else "",
+            changes={"error": "", "is_verified": False} if anew else {"error": ""},
+            also=recorded,
+        )
+        if anew:
+            site.copy.empty()
+            Elsewhere(live, site.key, models_of(site.candidates)).empty()
+            forget_lanes(site.copy)
+            positions = self._positions(connection)
+            site.records.within(lambda mine: _plays.emptied(live, mine, self._number, positions, begun))
+        self._told.positions = positions
+        names = [candidate.plan.name for candidate in site.candidates]
+        _requests.retry(site.copy.database, connection, names, generation=site.key)
+
+    def _positions(self, connection: Connection) -> dict[str, int]:
+        site, found = self._site, dict[str, int]()
+        database = site.copy.database
+        database.begin(connection, write=False)
+        try:
+            for candidate in site.candidates:
+                place = _checkpoints.read(database, connection, candidate.plan.name, site.key)
+                found[candidate.plan.name] = 0 if place is None else place.position
+        finally:
+            connection.rollback()
+        return found
+
+    def _counted(self, since: Mapping[str, int], until: Mapping[str, int]) -> int:
+        """How many events were handled between these positions."""
+        found = 0
+        for candidate in self._site.candidates:
+            wanted = wanted_by(supervised_of(candidate, self._site.copy))
+            after, through = since.get(candidate.plan.name), until[candidate.plan.name]
+            if wanted is None or after is None or after >= through:
+                continue
+            with closing(self._site.stores[candidate.plan.source].reader()) as reader:
+                found += reader.count(wanted, after=after, through=through, limit=_MOST_COUNTED)
+        return found
+
+    # -- playing --------------------------------------------------------------------------------------------------
+
+    async def _play(self) -> None:
+        site, told = self._site, self._told
+        telling = asyncio.create_task(self._tell_on(), name=f"progress of replay {site.key}")
+        counting = asyncio.create_task(asyncio.to_thread(self._count), name=f"size of replay {site.key}")
+        try:
+            if self._parts is not None:
+                replay = (await asyncio.to_thread(site.records.get, site.key)).replay
+                await self._parts(site, replay, self._terms, self._tell_ahead)
+            async with asyncio.TaskGroup() as tasks:
+                for candidate in site.candidates:
+                    tasks.create_task(self._catch_up(candidate), name=f"play {candidate.plan.name}")
+        except BaseExceptionGroup as several:
+            # The others were stopped because of the first one.
+            first = several.exceptions[0]
+            raise first from first.__cause__
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, counting, return_exceptions=True)
+            told.positions |= {name: run.checkpoint.position for name, run in told.runs.items()}
+
+    def _tell_ahead(self, handled: int) -> None:
+        self._told.ahead = handled
+
+    async def _catch_up(self, candidate: Candidate) -> None:
+        site, told, plan = self._site, self._told, candidate.plan
+        former: int | None = None
+
+        def begun(run: ProjectionRun) -> None:
+            told.runs[plan.name] = run
+
+        def is_far(run: ProjectionRun, horizon: Horizon) -> bool:
+            """Whether more than a page has come while the former end was played to, and it is not ever more."""
+            nonlocal former
+            left = horizon.position - run.checkpoint.position
+            is_coming = former is None or left < former * _WORTH
+            former, told.head = left, max(told.head, horizon.position)
+            return is_coming and left > plan.page_events
+
+        await catch_up(
+            plan,
+            candidate.handlers,
+            source=site.stores[plan.source],
+            target=site.target,
+            generation=site.key,
+            database=site.copy.database,
+            terms=self._terms,
+            begun=begun,
+            is_far=is_far,
+        )
+
+    def _count(self) -> None:
+        """How much there is to do. It may take a while on a large store, and nobody waits for it."""
+        told, site = self._told, self._site
+        heads: dict[str, int] = {}
+        for source in {candidate.plan.source for candidate in site.candidates}:
+            with closing(site.stores[source].reader()) as reader:
+                heads[source] = reader.horizon().position
+        told.head = max(heads.values(), default=0)
+        ends = {candidate.plan.name: heads[candidate.plan.source] for candidate in site.candidates}
+        told.total = self._counted(told.positions, ends)
+
+    async def _tell_on(self) -> None:
+        noted = time.monotonic()
+        while True:
+            await asyncio.sleep(_TELL_SECONDS)
+            self._tell()
+            if time.monotonic() - noted >= _NOTE_SECONDS:
+                with contextlib.suppress(PenstockError):
+                    await asyncio.to_thread(self._note)
+                noted = time.monotonic()
+
+    def _tell(self) -> None:
+        if self._on_progress is not None:
+            self._on_progress(self._told.progress(self._site.key))
+
+    def _note(self) -> None:
+        told, live = self._told, self._site.records.database
+        self._site.records.within(
+            lambda mine: _plays.move(live, mine, self._number, position=told.position, events=told.handled)
+        )
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    async def _ended(self, outcome: Outcome, error: str = "") -> None:
+        """Record how it ended, and with that whether it is built."""
+        if self._number == 0:
+            return
+        await asyncio.to_thread(self._record_end, outcome, error)
+        if outcome == "finished":
+            self._tell()
+
+    def _record_end(self, outcome: Outcome, error: str) -> None:
+        site, told, live = self._site, self._told, self._site.records.database
+
+        def ended(connection: Connection) -> None:
+            _plays.end(
+                live,
+                connection,
+                self._number,
+                outcome,
+                position=told.position,
+                events=told.handled,
+                error=error,
+            )
+
+        if outcome == "finished":
+            site.records.move(site.key, "arrive", also=ended)
+            return
+
+        def stopped(connection: Connection) -> None:
+            ended(connection)
+            note(live, connection, site.key, outcome, who=self._who, why=error)
+
+        site.records.within(stopped)
+        if error:
+            site.records.set(site.key, error=error)
+
+    async def _failed(self, failure: Exception) -> Exception:
+        """What is raised in place of *failure*, which is recorded as far as the database is there."""
+        away = isinstance(failure, TransientError) or is_of_the_database(failure)
+        explained = failure if away else _explained(self._site.key, failure)
+        stale = isinstance(failure, StaleRunnerError)
+        with contextlib.suppress(Exception):
+            # One that stopped for a database that was away goes on by itself; so it is said to have died.
+            await asyncio.shield(self._ended("died" if away or stale else "failed", str(explained)))
+        LOGGER.error("replay %r: %s", self._site.key, explained)
+        return explained
+
+
+def _explained(key: str, failure: Exception) -> Exception:
+    """A failure in the words of replays. What made a projection halt is in its cause."""
+    cause = failure.__cause__
+    if isinstance(failure, ProjectionHaltedError) and isinstance(cause, ReplayError):
+        return cause
+    if isinstance(failure, ReplayError):
+        return failure
+    place = ""
+    if isinstance(failure, ProjectionHaltedError):
+        place = f" at position {failure.position} (event {failure.event_id})"
+        reason = failure.reason
+    else:
+        reason = str(failure) or type(failure).__name__
+    return ReplayError(
+        f"replay {key!r} failed{place}: {reason}; the live read model is as it was; mend it and start the replay again"
+    )
+
+
+async def _whole(work: Awaitable[T]) -> T:
+    """Wait for *work* to the end, also when cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise

@@ -1,0 +1,230 @@
+"""Promotion and its way back: what is looked at before, who comes near, and what is recorded with the switch.
+
+The exchange itself is the copy's (`ReadModelCopy.switch`). Its last statement is the record's: state, versions and log
+are changed in the transaction that changes the tables, so a process that is killed has switched both or neither.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from penstock.errors import ReplayBusyError, ReplayRefusedError, UsageError
+from penstock.projections._engine._run import Supervised
+from penstock.projections._engine._sql import NOW, dumps, one, rows
+from penstock.projections.abc import LIVE, ProjectionStatus
+from penstock.replays import _moves
+from penstock.replays._elsewhere_places import Elsewhere, exchange_places, models_of
+from penstock.replays._meeting import meet
+from penstock.replays._moves import Step
+from penstock.replays._records import Record, Records, change, note, read
+from penstock.replays.abc import Candidate, Finding, Held, ReadModelCopy, Switched
+from penstock.store.abc import EventReader
+from penstock.store.database import Connection, Database
+
+__all__ = [
+    "FAR",
+    "PATIENCE",
+    "Switch",
+    "check_reason",
+    "check_way_back",
+    "live_versions",
+    "overridden",
+    "read_live_versions",
+    "reasons_against",
+    "standing_findings",
+]
+
+FAR: Final = 1000
+"""A copy that has more events than that to take is not switched: it would have to take them while others wait."""
+PATIENCE: Final = timedelta(seconds=30)
+"""How long both generations are tried to be held at one position."""
+
+
+def standing_findings(record: Record, found: Sequence[ProjectionStatus]) -> list[Finding]:
+    """What the record and the copy's checkpoints say about a promotion."""
+    replay, findings = record.replay, list[Finding]()
+    lag = sum(each.lag_events for each in found)
+    if lag > FAR:
+        findings.append(
+            Finding(
+                "refusal",
+                "lag",
+                f"it has {lag:,} events to take, more than {FAR:,}; have it follow, or start it again",
+                can_be_forced=True,
+            )
+        )
+    elif lag:
+        findings.append(Finding("note", "lag", f"it takes the last {lag:,} events in the switch"))
+    for each in found:
+        if each.state in ("halted", "failed") and each.error:
+            findings.append(
+                Finding(
+                    "refusal", f"projection {each.name}", f"its copy stands before an event: {each.error}"
+                )
+            )
+        if each.parked:
+            findings.append(
+                Finding(
+                    "warning",
+                    f"projection {each.name}",
+                    f"{each.parked} events wait among the failures of the copy",
+                )
+            )
+    if replay.state == "promoted":
+        return findings
+    if replay.verified_at is None:
+        findings.append(
+            Finding("refusal", "verification", "it was never verified; verify it", can_be_forced=True)
+        )
+    elif not replay.is_verified:
+        findings.append(
+            Finding(
+                "refusal",
+                "verification",
+                "its last verification found differences, or it was started from zero since; look at the report, and "
+                "verify it again",
+                can_be_forced=True,
+            )
+        )
+    return findings
+
+
+def reasons_against(findings: Sequence[Finding], *, force: bool) -> list[str]:
+    """What stands in the way."""
+    return [
+        f"{each.subject}: {each.message}"
+        for each in findings
+        if each.severity == "refusal" and not (force and each.can_be_forced)
+    ]
+
+
+def overridden(findings: Sequence[Finding]) -> list[Finding]:
+    """What is overridden by force."""
+    return [each for each in findings if each.severity == "refusal" and each.can_be_forced]
+
+
+def check_reason(key: str, reason: str, *, force: bool) -> None:
+    """Raises `UsageError` for force without a reason, which is what the record has to say later."""
+    if force and not reason.strip():
+        raise UsageError(f"promoting replay {key!r} by force needs a reason, which is recorded: give reason=")
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One exchange of live and copy. Blocking; in one thread."""
+
+    records: Records
+    copy: ReadModelCopy
+    candidates: Sequence[Candidate]
+    declared_live: Mapping[str, Supervised]
+    reader_for: Callable[[str], EventReader]
+    who: str
+    reason: str = ""
+    override: str = ""
+    patience: timedelta = PATIENCE
+
+    def promote(self, record: Record, say: Callable[[str], None]) -> Switched:
+        """Make the copy live. Raises `ReplayRefusedError`, `ReplayBusyError`; nothing was changed then."""
+        self.copy.prepare_switch(say)
+        former: dict[str, int] = {}
+
+        def recorded(held: Held) -> None:
+            changes = {
+                "former_versions": dumps(former),
+                "override": self.override,
+                # Where nothing was live before, nothing is there to be fed.
+                "is_fed": bool(former),
+                "promoted_at": self._now(held.live),
+            }
+            self._record(held, record, "promote", changes)
+
+        switched = self.copy.switch(lambda: self._met(former), recorded)
+        self._elsewhere.promote()
+        return switched
+
+    def roll_back(self, record: Record, say: Callable[[str], None]) -> Switched:
+        """Make the former one live again, the same way."""
+        self.copy.prepare_switch(say)
+        switched = self.copy.switch(
+            lambda: self._met({}),
+            lambda held: self._record(held, record, "roll back", {"is_fed": True, "promoted_at": None}),
+        )
+        self._elsewhere.promote()
+        return switched
+
+    @property
+    def _elsewhere(self) -> Elsewhere:
+        live = {name: each.handlers for name, each in self.declared_live.items()}
+        known = [Candidate(each.plan, live.get(each.plan.name, each.handlers)) for each in self.candidates]
+        return Elsewhere(self.records.database, self.copy.key, models_of(known))
+
+    @contextlib.contextmanager
+    def _met(self, versions: dict[str, int]) -> Iterator[Held]:
+        """Both at one position; *versions* then has those of the live ones."""
+        with meet(
+            self.candidates,
+            self.copy,
+            self.reader_for,
+            patience=self.patience,
+            declared_live=self.declared_live,
+        ) as held:
+            versions.clear()
+            versions.update(live_versions(self.copy.live_database, held.live, self._names))
+            yield held
+
+    @property
+    def _names(self) -> list[str]:
+        return [each.plan.name for each in self.candidates]
+
+    def _record(self, held: Held, record: Record, step: Step, changes: Mapping[str, object]) -> None:
+        """Record the switch in its own transaction. Raises `ReplayBusyError` if the record was changed meanwhile."""
+        database, connection, key = self.records.database, held.live, record.replay.key
+        state = _moves.after(key, step, record.replay.state)
+        current = read(database, connection, key)
+        if (
+            current is None
+            or current.revision != record.revision
+            or not change(database, connection, current, state=state, **changes)
+        ):
+            raise ReplayBusyError(key, step=step, reason="its record was changed meanwhile")
+        exchange_places(database, connection, key)
+        place = ", ".join(f"{name} at {position}" for name, position in sorted(held.positions.items()))
+        note(database, connection, key, step, who=self.who, which=place, why=self.override or self.reason)
+
+    def _now(self, connection: Connection) -> int:
+        database = self.records.database
+        [now] = one(database, connection, f"SELECT {NOW[database.dialect]}")
+        return int(now)
+
+
+def live_versions(database: Database, connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """The version of each that is live, as far as it ever ran."""
+    found = rows(
+        database,
+        connection,
+        "SELECT projection, version FROM penstock_checkpoints WHERE generation = ? "
+        f"AND projection IN ({', '.join('?' * len(names))})",
+        (LIVE, *names),
+    )
+    return dict(found)
+
+
+def check_way_back(record: Record) -> None:
+    """Raises `ReplayRefusedError` where nothing was live before."""
+    replay = record.replay
+    missing = [name for name in replay.projections if name not in replay.former_versions]
+    if missing:
+        raise ReplayRefusedError(
+            replay.key,
+            step="be rolled back",
+            reasons=[f"projection {name!r} was never live before it" for name in missing],
+        )
+
+
+def read_live_versions(records: Records, names: Sequence[str]) -> dict[str, int]:
+    """As `live_versions`, over a connection of its own."""
+    with closing(records.database.connect(application="penstock replays")) as connection:
+        return live_versions(records.database, connection, names)

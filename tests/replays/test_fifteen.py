@@ -1,0 +1,72 @@
+"""The oldest PostgreSQL that is promised: meeting and comparing rest on what holds there as well."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from penstock.store import migrating
+from penstock.store._postgres import make_backend
+from penstock.store.abc import StoreBackend
+from tests.fixtures_postgres import PostgresServer, find_binaries, new_database
+from tests.replays.test_meeting import (
+    test_a_copy_that_is_ahead_stands_until_the_live_one_comes,
+    test_both_are_held_at_one_position,
+    test_several_projections_are_held_each_at_its_own_position,
+    test_they_meet_under_full_load,
+)
+from tests.replays.verifying.sides import SchemaSides
+from tests.replays.verifying.test_differences import (
+    test_any_key_that_both_have_will_do,
+    test_exactly_what_was_changed_is_found,
+    test_values_are_compared_and_not_how_they_are_written,
+)
+from tests.replays.verifying.test_verify import (
+    test_a_fault_in_a_handler_is_named_by_key_and_column,
+    test_checks_that_cannot_be_run_are_not_green,
+    test_what_is_committed_later_is_not_seen,
+)
+
+__all__ = [
+    "test_a_copy_that_is_ahead_stands_until_the_live_one_comes",
+    "test_a_fault_in_a_handler_is_named_by_key_and_column",
+    "test_any_key_that_both_have_will_do",
+    "test_both_are_held_at_one_position",
+    "test_checks_that_cannot_be_run_are_not_green",
+    "test_exactly_what_was_changed_is_found",
+    "test_several_projections_are_held_each_at_its_own_position",
+    "test_they_meet_under_full_load",
+    "test_values_are_compared_and_not_how_they_are_written",
+    "test_what_is_committed_later_is_not_seen",
+]
+
+OLDEST = min(find_binaries(), key=int)
+
+
+@pytest.fixture(scope="module")
+def oldest() -> Iterator[PostgresServer]:
+    """The oldest server that is there."""
+    server = PostgresServer(find_binaries()[OLDEST])
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+async def store(oldest: PostgresServer) -> AsyncIterator[StoreBackend]:
+    """An open store of its own there."""
+    backend = make_backend("local", new_database(oldest))
+    migrating.apply(backend.database)
+    await backend.open()
+    yield backend
+    await backend.close()
+
+
+@pytest.fixture
+def sides(oldest: PostgresServer) -> Iterator[SchemaSides]:
+    """Two empty schemas there."""
+    found = SchemaSides(new_database(oldest))
+    found.clear()
+    yield found
+    found.close()
