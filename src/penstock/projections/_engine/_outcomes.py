@@ -7,7 +7,7 @@ from typing import TypeAlias
 from penstock.projections.abc import LIVE, Handlers, ProjectionPlan
 from penstock.store.abc import StoredEvent
 
-__all__ = ["CaughtUp", "Failed", "Interrupted", "Outcome", "Supervised", "Waiting"]
+__all__ = ["CaughtUp", "Failed", "Interrupted", "NotWanted", "Outcome", "Supervised", "Waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,10 @@ class Failed:
     cause: Exception
     is_alone: bool
     """Whether nothing else was in that page."""
+
+
+class NotWanted(Exception):  # noqa: N818  inside the engine; never seen by users
+    """A stop, a reset or a deletion was asked for before the run had begun: nothing was begun."""
 
 
 Outcome: TypeAlias = CaughtUp | Waiting | Interrupted
