@@ -129,7 +129,8 @@ class PostgresServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # Hundreds of databases of hundreds of files each: this is many times as fast as shutil.rmtree.
+        subprocess.run(["rm", "-rf", self.folder], check=True)
 
 
 def _unprivileged() -> str | None:

@@ -1,4 +1,4 @@
-"""Two releases and a reader over one database, and a replay that leads from the first release to the second."""
+"""Two releases of an app and a reader over one database, and a replay that leads from the first to the second."""
 
 import os
 import sqlite3
@@ -9,8 +9,41 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-os.environ["RELEASE"] = "2"  # this process has the second release
-from shop import OrderPlaced, app
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from penstock import App, Event
+from penstock.projections import Rows
+
+RELEASE = int(os.environ.get("RELEASE", "2"))  # which release this process has
+app = App("shop", streams="memory://", store="sqlite:///shop.db")
+
+
+class OrderPlaced(Event, name="order.placed", key="customer"):
+    customer: str
+    cents: int
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Total(Base):
+    __tablename__ = "totals"
+
+    customer: Mapped[str] = mapped_column(primary_key=True)
+    cents: Mapped[int] = mapped_column(default=0)
+    if RELEASE > 1:
+        orders: Mapped[int] = mapped_column(default=0)
+
+
+totals = app.projection("totals", tables=[Total], version=RELEASE)
+
+
+@totals.on(OrderPlaced)
+def add(order: OrderPlaced, rows: Rows) -> None:
+    more = {"orders": 1} if RELEASE > 1 else {}
+    rows.increment(Total, {"customer": order.customer}, cents=order.cents, **more)
+
 
 CUSTOMERS = ("ann", "bob", "cid")
 CENTS = 100
@@ -57,53 +90,58 @@ def live(columns: str = "customer, cents") -> list[tuple[object, ...]]:
 
 
 def place(count: int) -> None:
-    shop.store().append([OrderPlaced(customer=CUSTOMERS[n % 3], cents=CENTS) for n in range(count)])
+    app.sync.store().append([OrderPlaced(customer=CUSTOMERS[n % 3], cents=CENTS) for n in range(count)])
 
 
 def release(number: int) -> subprocess.Popen[bytes]:
     """A worker with the code of a release."""
-    command = [sys.executable, "-m", "penstock", "--app", "shop", "run", "--log-level", "warning"]
+    command = [sys.executable, "-m", "penstock", "--app", "run", "run", "--log-level", "warning"]
     return subprocess.Popen(command, env={**os.environ, "RELEASE": str(number)})
 
 
-with app.sync as shop:
-    place(300)
-    workers = [release(1)]
-    wait_until(lambda: is_there("totals") and live() == [(name, 10_000) for name in CUSTOMERS])
-    print("release 1:", live())
+def main() -> None:
+    with app.sync as shop:
+        place(300)
+        workers = [release(1)]
+        wait_until(lambda: is_there("totals") and live() == [(name, 10_000) for name in CUSTOMERS])
+        print("release 1:", live())
 
-    reader = Reader()
-    reader.start()
+        reader = Reader()
+        reader.start()
 
-    replays = shop.replays
-    replays.create("count-orders", ["totals"])
-    replays.follow("count-orders")  # builds it first
-    workers.append(release(2))
-    place(300)
-    wait_until(lambda: replays.lag("count-orders") == 0)
-    report = replays.verify("count-orders")
-    print("equal:", report.is_green, "only in the copy:", *report.tables[0].only_copy)
+        replays = shop.replays
+        replays.create("count-orders", ["totals"])
+        replays.follow("count-orders")  # builds it first
+        workers.append(release(2))
+        place(300)
+        wait_until(lambda: replays.lag("count-orders") == 0)
+        report = replays.verify("count-orders")
+        print("equal:", report.is_green, "only in the copy:", *report.tables[0].only_copy)
 
-    replays.promote("count-orders")
-    place(300)
-    wait_until(lambda: live("orders") == [(300,), (300,), (300,)])
-    print("release 2:", live("customer, cents, orders"))
+        replays.promote("count-orders")
+        place(300)
+        wait_until(lambda: live("orders") == [(300,), (300,), (300,)])
+        print("release 2:", live("customer, cents, orders"))
 
-    replays.rollback("count-orders")
-    wait_until(lambda: live() == [(name, 30_000) for name in CUSTOMERS])
-    print("and back:", live())
+        replays.rollback("count-orders")
+        wait_until(lambda: live() == [(name, 30_000) for name in CUSTOMERS])
+        print("and back:", live())
 
-    replays.promote("count-orders")
-    print("again:", live("customer, cents, orders"))
+        replays.promote("count-orders")
+        print("again:", live("customer, cents, orders"))
 
-    for worker in workers[:1]:  # the first release is not needed any more
-        worker.terminate()
-        worker.wait()
-    replays.remove("count-orders")
+        for worker in workers[:1]:  # the first release is not needed any more
+            worker.terminate()
+            worker.wait()
+        replays.remove("count-orders")
 
-    reader.over.set()
-    reader.join()
-    for worker in workers[1:]:
-        worker.terminate()
-        worker.wait()
-    print("the reader saw nothing wrong:", reader.reads > 0 and not reader.wrong)
+        reader.over.set()
+        reader.join()
+        for worker in workers[1:]:
+            worker.terminate()
+            worker.wait()
+        print("the reader saw nothing wrong:", reader.reads > 0 and not reader.wrong)
+
+
+if __name__ == "__main__":
+    main()

@@ -103,7 +103,7 @@ def build_workers(app: "App", brokers: Brokers, selection: Selection) -> Sequenc
     routers = _routers(app, brokers, selection)
     if not groups and not routers and not app._recurring:  # pyright: ignore[reportPrivateUsage]
         raise ConfigurationError(
-            f"app {app.name!r} has no listeners to run; declare one with @app.listener(...)"
+            f"app {app.name!r} has nothing to run; declare a listener with @app.listener(...), a projection or a relay"
         )
     _check_registered(brokers, groups, selection)
     gate = Gate()

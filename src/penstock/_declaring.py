@@ -40,6 +40,10 @@ class Router(ListenerRouter):
                     f"{what} {name!r} is declared in two places, and what is known of it is kept under its name; "
                     "give one of them another name, or include its router once"
                 )
+            for name in self._declared_projections.keys() & router._declared_relays.keys():
+                raise _of_two_kinds(name)
+            for name in self._declared_relays.keys() & router._declared_projections.keys():
+                raise _of_two_kinds(name)
         self.registry.include(router)
         if isinstance(router, Router):
             for projection in router._declared_projections.values():
@@ -69,6 +73,8 @@ class Router(ListenerRouter):
             raise ConfigurationError(
                 f"projection {name!r} is declared twice; each has a name of its own, which its position is kept under"
             )
+        if name in self._declared_relays:
+            raise _of_two_kinds(name)
         self._keep(declared)
         return declared
 
@@ -95,6 +101,8 @@ class Router(ListenerRouter):
             raise ConfigurationError(
                 f"relay {name!r} is declared twice; each has a name of its own, which its position is kept under"
             )
+        if name in self._declared_projections:
+            raise _of_two_kinds(name)
         declared = self._declared_relays[name] = Relay(name, **options)
         return declared
 
@@ -206,3 +214,10 @@ class Router(ListenerRouter):
             return decorate
         declare(what)
         return None
+
+
+def _of_two_kinds(name: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"a projection and a relay are both called {name!r}, and the positions of both are kept under their names; "
+        "give one of them another"
+    )

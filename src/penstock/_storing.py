@@ -7,6 +7,7 @@ import inspect
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeVar, Unpack, overload
 
 from penstock.clock import Clock
@@ -93,10 +94,14 @@ class HasStores(ABC):
             return make_backend(name, self._url_for(name))
         settings = self.settings
         said = settings.stores.get(name, StoreSettings(name))
+        if not said.url:
+            from penstock.store._sqlite import SqliteBackend
+
+            return SqliteBackend(name, settings.data_folder / "events.db", make_folder=_make_data_folder)
         how = {"poll": said.poll, "listen_url": said.listen_url, "schema": said.schema}
         return make_backend(
             name,
-            said.url or f"sqlite:///{settings.data_folder / 'events.db'}",
+            said.url,
             **{key: value for key, value in how.items() if value is not None},
         )
 
@@ -145,6 +150,12 @@ def url_of(store: Any) -> str:
         )
     scheme = str(url.get_backend_name())
     return str(url.set(drivername=scheme).render_as_string(hide_password=False))
+
+
+def _make_data_folder(path: Path) -> None:
+    from penstock.streams.embedded._data_folder import make_data_folder
+
+    make_data_folder(path)
 
 
 class _Backends:

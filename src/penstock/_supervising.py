@@ -78,7 +78,7 @@ def moved_of(parts: Sequence[Part]) -> Callable[[], Awaitable[bool]]:
 
     Each may have made work for one that had ended before it: a listener that stores, a projection that derives, a relay
     that publishes. When nothing has moved anywhere, all of them have looked after the last one made something. What a
-    listener leaves pending is delivered again in every run, and so counts in the first alone.
+    listener leaves pending is not due again, but may have made work: deliveries count in the first run.
     """
     seen: int | None = None
 

@@ -102,6 +102,20 @@ def test_a_name_that_is_declared_twice_is_refused(what: str, declare: Any) -> No
         declare(app)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("projection", "relay"), ("relay", "projection")], ids=["relay", "projection"]
+)
+def test_a_projection_and_a_relay_of_one_name_are_refused(first: str, second: str) -> None:
+    """Their positions are kept under their names, in one table."""
+    app, router = App("shop"), Router()
+    getattr(app, first)("same")
+    getattr(router, second)("same")
+    with pytest.raises(ConfigurationError, match="projection and a relay are both called 'same'"):
+        getattr(app, second)("same")
+    with pytest.raises(ConfigurationError, match="projection and a relay are both called 'same'"):
+        app.include(router)
+
+
 async def test_a_projection_of_a_router_belongs_to_no_app_before_it_is_included() -> None:
     """Its state is nowhere, and the error says what is missing."""
     counted = Router().projection("counted", state=0)

@@ -148,7 +148,7 @@ async def test_a_part_of_an_app_can_run_alone(shop: AppTester) -> None:
 
 async def test_an_app_without_listeners_has_nothing_to_run(shop: AppTester) -> None:
     """Running it is an error that says what to declare."""
-    with pytest.raises(ConfigurationError, match="no listeners to run"):
+    with pytest.raises(ConfigurationError, match="nothing to run"):
         await shop.app.run()
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from penstock.cli import main
 from penstock.streams.embedded import use_server
+from tests.cli import projecting
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -214,6 +215,14 @@ def bare(
     yield project
     project.close()
     logging.getLogger("penstock").setLevel(level)
+
+
+@pytest.fixture
+def service(bare: Project) -> Project:
+    """A service without a server of streams: projections and a relay between two files."""
+    bare.write("app.py", projecting.APP)
+    bare.write("penstock.toml", projecting.SETTINGS)
+    return bare
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
 """``penstock store``: looking into event stores, and taking events out and in."""
 
+import errno
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -218,6 +221,50 @@ def test_an_export_overwrites_nothing(shop: Project) -> None:
     assert "is there already" in shop("store", "export", "app.py").err
     assert "is no exported event" in shop("store", "export", "app.py", "--resume").err
     assert (shop.folder / "app.py").read_text() == before
+
+
+def test_an_export_that_cannot_begin_leaves_no_file(shop: Project) -> None:
+    """The same command works once the store's name is mended."""
+    assert shop("store", "append", "order.placed", order("1")).code == 0
+    assert shop("store", "export", "orders.jsonl", "--store", "locl").code == 1
+    assert not (shop.folder / "orders.jsonl").exists()
+    assert shop("store", "export", "orders.jsonl").code == 0
+
+
+def test_an_export_onto_a_full_disk_says_how_to_go_on(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is named, the exit code is that of a partial failure, and the rest comes with --resume."""
+    assert shop("store", "append", "order.placed", order("1")).code == 0
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        ending = shop("store", "export", "orders.jsonl")
+    assert (ending.code, "orders.jsonl cannot be written: No space left on device" in ending.err) == (3, True)
+    assert "let --resume go on" in ending.err
+    assert shop("store", "export", "orders.jsonl", "--resume").code == 0
+
+
+@pytest.mark.covers("OPS-5")
+def test_closed_standard_streams_are_no_accident(shop: Project) -> None:
+    """What a command does is done; only what has nowhere to go is refused."""
+    assert shop("store", "append", "order.placed", order("1")).code == 0
+    penstock = Path(sys.executable).with_name("penstock")
+
+    def run(words: str) -> tuple[int, str]:
+        ending = subprocess.run(
+            ["bash", "-c", f"exec {penstock} {words}"], capture_output=True, text=True, check=False
+        )
+        return ending.returncode, ending.stderr
+
+    assert run("store show >&-") == (0, "")
+    assert run("store import - <&-") == (0, "")
+    code, said = run("store export - >&-")
+    assert (code, "standard output is closed" in said) == (1, True)
+    code, said = run("store show > /dev/full")
+    assert (code, "the output cannot be written: No space left on device" in said) == (1, True)
+    assert run("store show >&- 2>&-") == (0, "")
 
 
 def test_an_export_can_be_narrowed_down_and_piped(shop: Project) -> None:

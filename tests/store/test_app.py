@@ -104,6 +104,7 @@ async def test_the_local_store_is_in_the_data_folder_by_default(tmp_path: Path) 
     await app.store().append(OrderPlaced(order_id="1"))
     await app.close()
     assert (tmp_path / "data" / "events.db").exists()
+    assert (tmp_path / "data" / ".gitignore").read_text() == "*\n"
 
 
 async def test_a_closed_app_may_be_used_again(app: App) -> None:

@@ -18,6 +18,7 @@ from penstock.errors import ConfigurationError, StoreRefusedError, StoreUnavaila
 from penstock.message import Meta
 from penstock.store import Append, Conflict, EventFilter, EventStore, NewEvent
 from penstock.store._sqlite import SqliteBackend
+from penstock.store._sqlite._database import SqliteConnection
 from penstock.store._sqlite._reading import read_page, read_stream
 from penstock.testing.contracts._store_common import added, ids, new, numbered, read_all
 
@@ -156,7 +157,7 @@ async def test_a_full_disk_refuses_appends_and_keeps_what_was_there(path: Path) 
     bounded = SqliteBackend("local", path)
     connect = bounded.database.connect
 
-    def small(*, application: str = "") -> sqlite3.Connection:
+    def small(*, application: str = "") -> SqliteConnection:
         connection = connect(application=application)
         connection.execute(f"PRAGMA max_page_count={60 if limit else 2**30}")
         return connection

@@ -7,7 +7,7 @@ import typer
 from penstock.app import App
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
-from penstock.cli._emitting import CODECS, Form, emit_lines
+from penstock.cli._emitting import CODECS, Body, CodecName, EventName, Form, Header, Kind, emit_lines
 from penstock.cli._errors import DONE, WrongUsage
 from penstock.cli._near import hint_for_new, one_of
 from penstock.errors import CodecError
@@ -24,11 +24,8 @@ def add_to(root: Noun) -> None:
 
 async def emit(
     cli: Cli,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The event's name, as in order.placed.")],
-    body: Annotated[
-        str | None,
-        typer.Argument(metavar="JSON|-", help="The body; - reads one from each line of standard input."),
-    ] = None,
+    name: EventName,
+    body: Body = None,
     stream: Annotated[
         str | None,
         typer.Option(
@@ -40,26 +37,15 @@ async def emit(
     key: Annotated[
         str | None, typer.Option("--key", metavar="KEY", help="What orders it: mostly the id of one entity.")
     ] = None,
-    header: Annotated[
-        list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="A header; may be given again.")
-    ] = None,
+    header: Header = None,
     entry_id: Annotated[
         str | None,
         typer.Option(
             "--id", metavar="ENTRY_ID", help="The place in the stream.  [default: the server's clock]"
         ),
     ] = None,
-    kind: Annotated[
-        str | None, typer.Option("--kind", metavar="KIND", help="event, command, or a word of yours.")
-    ] = None,
-    codec: Annotated[
-        str | None,
-        typer.Option(
-            "--codec",
-            metavar="CODEC",
-            help="json, msgpack, text or bytes.  [default: what the event's class says, or json]",
-        ),
-    ] = None,
+    kind: Kind = None,
+    codec: CodecName = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="With -: pass over lines that cannot be emitted, and go on.")
     ] = False,

@@ -8,7 +8,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import typer
 
 from penstock.app import App
 from penstock.cli._errors import DONE, INTERRUPTED, PARTIAL, REFUSED, USAGE, Refusal
@@ -18,11 +20,31 @@ from penstock.codec import BYTES, JSON, MESSAGEPACK, TEXT, Codec
 from penstock.errors import CodecError, PublishError, UsageError
 from penstock.event import EventType
 
-__all__ = ["CODECS", "Form", "emit_lines"]
+__all__ = ["CODECS", "Body", "CodecName", "EventName", "Form", "Header", "Kind", "emit_lines"]
 
 CODECS: Final[Mapping[str, Codec]] = {"json": JSON, "msgpack": MESSAGEPACK, "text": TEXT, "bytes": BYTES}
 """What a codec is called on the command line."""
 _MOST_NAMED: Final = 20
+
+EventName = Annotated[str, typer.Argument(metavar="NAME", help="The event's name, as in order.placed.")]
+Body = Annotated[
+    str | None,
+    typer.Argument(metavar="JSON|-", help="The body; - reads one from each line of standard input."),
+]
+Header = Annotated[
+    list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="A header; may be given again.")
+]
+Kind = Annotated[
+    str | None, typer.Option("--kind", metavar="KIND", help="event, command, or a word of yours.")
+]
+CodecName = Annotated[
+    str | None,
+    typer.Option(
+        "--codec",
+        metavar="CODEC",
+        help="json, msgpack, text or bytes.  [default: what the event's class says, or json]",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)

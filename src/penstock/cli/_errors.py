@@ -3,6 +3,7 @@
 0 done · 1 refused, nothing valid, or differences found · 2 usage · 3 partial failure · 130 interrupted.
 """
 
+import errno
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -117,13 +118,21 @@ def explain(error: BaseException) -> ErrorReport:
         case KeyboardInterrupt() | typer.Abort():
             return ErrorReport("Interrupted", "interrupted", INTERRUPTED)
         case BaseExceptionGroup():
-            reports = [explain(each) for each in error.exceptions]
+            reports = list({report.message: report for report in map(explain, error.exceptions)}.values())
+            if len(reports) == 1:
+                return reports[0]
             message = "; ".join(report.message for report in reports)
             return ErrorReport(type(error).__name__, message, max(report.code for report in reports))
         case PenstockError():
             return _explain_ours(error)
         case _ if isinstance(error, _TYPER_ERROR):
             return _explain_typer(error)
+        case OSError(filename=str(file), strerror=str(said)):
+            return ErrorReport(type(error).__name__, f"{file}: {said}", REFUSED, "--debug shows where")
+        case OSError(errno=errno.ENOSPC, strerror=str(said)):
+            return ErrorReport(
+                type(error).__name__, f"the output cannot be written: {said}", REFUSED, "make room"
+            )
         case _:
             return ErrorReport(
                 type(error).__name__,
@@ -178,7 +187,8 @@ def human_text(report: ErrorReport) -> Text:
         text.append("\n" if number else "")
         text.append("Error: ", style="bold red")
         text.append(clean(each))
-    proposed = [name for name in dict.fromkeys(report.did_you_mean) if f"'{name}'" not in "".join(shown)]
+    said = "".join(shown) + (report.remedy or "")
+    proposed = [name for name in dict.fromkeys(report.did_you_mean) if f"'{name}'" not in said]
     if proposed:
         text.append("\n  Did you mean ").append(" or ".join(proposed), style="bold").append("?")
     if report.remedy and not report.problems:

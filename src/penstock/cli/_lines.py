@@ -75,19 +75,32 @@ async def _chunks(source: Source) -> AsyncIterator[bytes]:
 class _Splitter:
     def __init__(self, longest: int) -> None:
         self._longest = longest
-        self._rest = b""
+        self._pieces: list[bytes] = []
+        """The line that has no end yet; in pieces, so that a long one is not copied with each."""
+        self._kept = 0
         self._dropped = 0
         self._number = 0
 
     def feed(self, chunk: bytes) -> list[Line]:
         """The lines that *chunk* completes."""
-        *complete, rest = (self._rest + chunk).split(b"\n")
-        found = [line for line in map(self._line, complete) if line is not None]
-        if self._dropped or len(rest) > self._longest:
-            self._dropped += len(rest)
-            rest = b""
-        self._rest = rest
+        first, *others = chunk.split(b"\n")
+        self._keep(first)
+        found: list[Line] = []
+        for other in others:
+            if (line := self._line(b"".join(self._pieces))) is not None:
+                found.append(line)
+            self._pieces, self._kept = [], 0
+            self._keep(other)
         return found
+
+    def _keep(self, piece: bytes) -> None:
+        if not piece:
+            return
+        self._pieces.append(piece)
+        self._kept += len(piece)
+        if self._dropped or self._kept > self._longest:
+            self._dropped += self._kept
+            self._pieces, self._kept = [], 0
 
     def _line(self, text: bytes) -> Line | None:
         self._number += 1

@@ -1,6 +1,7 @@
 """The entry point: the tree of commands, and the one place where an ending becomes an exit code."""
 
 import inspect
+import os
 import re
 import sys
 import traceback
@@ -133,6 +134,7 @@ _COMMAND = typer.main.get_command(_tree())
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and answer its exit code: 0 done, 1 refused, 2 usage, 3 partial failure, 130 interrupted."""
+    _open_closed_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_alone = not has_supervisor()
     try:
@@ -142,6 +144,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == AGAIN and is_alone:
         begin_again()
     return code if isinstance(code, int) else DONE
+
+
+def _open_closed_streams() -> None:
+    """Where we were started with a closed standard stream, so that no file or socket of ours takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  as long as the process
 
 
 def _end(failure: BaseException, words: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ import typer
 
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
-from penstock.cli._errors import DONE, PARTIAL, WrongUsage
+from penstock.cli._errors import DONE, PARTIAL, REFUSED, WrongUsage
 from penstock.cli._options import DryRun, Yes
 from penstock.cli._person import Why, login_name
 from penstock.cli._projections_common import (
@@ -20,7 +20,7 @@ from penstock.cli._projections_common import (
 )
 from penstock.cli._projections_shown import change_lines
 from penstock.clock import parse_duration
-from penstock.operations import ProjectionOutcome
+from penstock.operations import CaughtUpTo, ProjectionKind, ProjectionOutcome
 
 __all__ = ["NOUN", "All", "Name", "Names", "Wait"]
 
@@ -94,30 +94,45 @@ async def catch_up(cli: Cli, names: Names = None, everything: All = False, why: 
         raise WrongUsage("name one or several, or say --all")
     app = cli.app()
     cli.logs(app)
-    done: dict[str, int] = {}
-    async with cli.operations(app) as operations, naming(operations, "projection"):
+    done: dict[str, CaughtUpTo] = {}
+    async with cli.operations(app) as operations, naming(operations, None):
         steps = operations.projections.catch_up(names or [], who=login_name(), why=why)
         with cli.out.progress("Catching up", total=None) as bar:
             async with aclosing(steps):
                 async for step in steps:
                     bar.to(step.position, f"{step.name}: position {step.position:,} of {step.head:,}")
                     if step.is_done:
-                        done[step.name] = step.position
+                        done[step.name] = step
     if cli.out.json:
-        cli.out.document(items=[{"name": name, "position": position} for name, position in done.items()])
+        cli.out.document(
+            items=[
+                {"name": each.name, "position": each.position, "is_stopped": each.is_stopped}
+                for each in done.values()
+            ]
+        )
     else:
-        for name, position in done.items():
-            cli.out.say(f"{name}: caught up to position {position:,}")
+        for each in done.values():
+            cli.out.say(f"{each.name}: {_how_far(each)}")
         if not done:
             cli.out.say("The app declares no projections")
-    return DONE
+    stopped = [each for each in done.values() if each.is_stopped]
+    return DONE if not stopped else REFUSED if len(stopped) == len(done) else PARTIAL
+
+
+def _how_far(step: CaughtUpTo) -> str:
+    if not step.is_stopped:
+        return f"caught up to position {step.position:,}"
+    return (
+        f"is stopped at position {step.position:,} of {step.head:,}; "
+        f"`penstock projections start {step.name}` lets it go on"
+    )
 
 
 @NOUN.verb("reset")
 async def reset_projection(
     cli: Cli, name: Name, why: Why = None, yes: Yes = False, dry_run: DryRun = False
 ) -> int:
-    """Empty a projection's read model and have it begin again at the first event."""
+    """Empty a projection's read model and have it, or a relay, begin again at the first event."""
     return await _begin_again(cli, name, why=why, yes=yes, dry_run=dry_run)
 
 
@@ -133,7 +148,7 @@ async def delete_projection(
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> int:
-    """Forget a projection: its position, its state and its failures, and what else is said."""
+    """Forget a projection or relay: its position, its state and its failures, and what else is said."""
     return await _begin_again(
         cli, name, why=why, yes=yes, dry_run=dry_run, delete=True, read_model=read_model, emitted=emitted
     )
@@ -154,9 +169,9 @@ async def _begin_again(
     app = cli.find_app() if read_model or emitted or not delete else None
     if app is None and (read_model or emitted or not delete):
         app = cli.app()
-    what = _what(delete, read_model, emitted)
-    async with cli.operations(app) as operations, naming(operations, "projection"):
-        status = (await operations.projections.show(name, "projection")).status
+    async with cli.operations(app) as operations, naming(operations, None):
+        status = (await operations.projections.show(name)).status
+        what = _what(status.kind, delete, read_model, emitted)
         if dry_run:
             if cli.out.json:
                 cli.out.document(status=status, dry_run=True)
@@ -177,7 +192,9 @@ async def _begin_again(
     return PARTIAL if change.outcome is ProjectionOutcome.ASKED else DONE
 
 
-def _what(delete: bool, read_model: bool, emitted: bool) -> str:
+def _what(kind: ProjectionKind, delete: bool, read_model: bool, emitted: bool) -> str:
+    if not delete and kind == "relay":
+        return "Hand everything on once more; stores pass over what they have, streams do not"
     if not delete:
         return "Empty its read model and begin again at the first event"
     parts = [

@@ -76,7 +76,7 @@ def show_projection(out: Output, detail: ProjectionDetail) -> None:
             ("Mode", status.mode.replace("_", " ")),
             ("On failure", status.on_failure),
             ("Position", f"{place_shown(status, status.position)} of {place_shown(status, status.head)}"),
-            ("Lag", f"{status.lag_events:,} events{behind}"),
+            ("Lag", f"{status.lag_events:,} event{'' if status.lag_events == 1 else 's'}{behind}"),
             *([("Last moved", ago(status.updated_at))] if status.updated_at is not None else []),
             *_error_facts(status),
             ("Failures", status.parked or "none"),

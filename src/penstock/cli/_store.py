@@ -20,6 +20,8 @@ __all__ = ["NOUN", "Store", "filter_of", "holder_text", "show_event"]
 
 NOUN: Final = Noun("store", "Event stores: what is in them, and taking events out and in.")
 
+_MOST: Final = 1_000_000
+
 Store = Annotated[str, typer.Option("--store", metavar="NAME", help="The store, as the settings name it.")]
 _Streams = Annotated[
     list[str] | None, typer.Argument(metavar="[STREAM...]", help="Only of these event streams.")
@@ -72,7 +74,7 @@ async def list_event_streams(
     category: Annotated[
         str | None, typer.Option("--category", metavar="CATEGORY", help="Only of this category.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=_MOST, help="At most so many.")] = 100,
     after: Annotated[
         str, typer.Option("--after", metavar="NEXT", help="Go on where a page ended: its `next`.")
     ] = "",

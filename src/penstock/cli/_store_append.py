@@ -7,7 +7,7 @@ import typer
 from penstock.app import App
 from penstock.cli._cli import Cli
 from penstock.cli._emit import headers_of
-from penstock.cli._emitting import CODECS, Form
+from penstock.cli._emitting import CODECS, Body, CodecName, EventName, Form, Header, Kind
 from penstock.cli._errors import DONE, PARTIAL, REFUSED, USAGE, WrongUsage
 from penstock.cli._lines import Line, read_lines, standard_input
 from penstock.cli._near import one_of
@@ -22,11 +22,8 @@ __all__ = ["append_event"]
 @NOUN.verb("append", fast=True)
 async def append_event(
     cli: Cli,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The event's name, as in order.placed.")],
-    body: Annotated[
-        str | None,
-        typer.Argument(metavar="JSON|-", help="The body; - reads one from each line of standard input."),
-    ] = None,
+    name: EventName,
+    body: Body = None,
     stream: Annotated[
         str | None,
         typer.Option(
@@ -54,20 +51,9 @@ async def append_event(
             "--id", metavar="EVENT_ID", help="The event's identity; one that is there is not added again."
         ),
     ] = None,
-    header: Annotated[
-        list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="A header; may be given again.")
-    ] = None,
-    kind: Annotated[
-        str | None, typer.Option("--kind", metavar="KIND", help="event, command, or a word of yours.")
-    ] = None,
-    codec: Annotated[
-        str | None,
-        typer.Option(
-            "--codec",
-            metavar="CODEC",
-            help="json, msgpack, text or bytes.  [default: what the event's class says, or json]",
-        ),
-    ] = None,
+    header: Header = None,
+    kind: Kind = None,
+    codec: CodecName = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="With -: pass over lines that cannot be appended, and go on.")
     ] = False,

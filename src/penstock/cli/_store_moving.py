@@ -55,16 +55,26 @@ async def export_events(
         if file == "-":
             if resume or cli.out.json:
                 raise WrongUsage("--resume and --json need a file; standard output has the events")
+            if sys.__stdout__ is None:
+                raise Refusal("standard output is closed", remedy="name a file")
             await _export(cli.out, operations, which, store, after or 0, sys.stdout.buffer)
             return
         if resume and after is not None:
             raise WrongUsage(
                 "--resume goes on where the file ends, and --after names a place; give one of them"
             )
+        await operations.stores.streams(store, limit=1)  # one that cannot be read leaves no file behind
         begin, target = _opened(Path(file), resume=resume, after=after or 0)
-        with target:
-            events, through = await _export(cli.out, operations, which, store, begin, target)
-            os.fsync(target.fileno())
+        try:
+            with target:
+                events, through = await _export(cli.out, operations, which, store, begin, target)
+                os.fsync(target.fileno())
+        except OSError as failure:
+            raise Refusal(
+                f"{file} cannot be written: {failure.strerror or failure}",
+                remedy="make room, then let --resume go on after its last event",
+                code=PARTIAL,
+            ) from failure
     if cli.out.json:
         cli.out.document(file=file, events=events, after=begin, through=through)
     cli.out.say(f"Exported {_events(events)} to {file}, up to position {through:,}")
@@ -90,6 +100,8 @@ def _opened(path: Path, *, resume: bool, after: int) -> tuple[int, BinaryIO]:
     """Where to begin, and the file to write to. Raises `Refusal`."""
     if not path.exists():
         return after, _open(path, "xb")
+    if not path.is_file():
+        raise Refusal(f"{path} is no file", remedy="name a file, or - for standard output")
     if not resume:
         raise Refusal(
             f"{path} is there already", remedy="--resume goes on after its last event; or take another name"

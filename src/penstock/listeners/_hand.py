@@ -11,12 +11,16 @@ __all__ = ["Hand"]
 
 
 class Hand:
-    """Entries in hand by stream, and those of them whose acknowledgement is still to be sent."""
+    """Entries in hand by stream, and those of them whose acknowledgement is still to be sent.
 
-    def __init__(self, on_first_done: Callable[[], None]) -> None:
+    *left*: what was left pending on purpose, where it outlives this hand.
+    """
+
+    def __init__(self, on_first_done: Callable[[], None], left: dict[str, set[RawId]] | None = None) -> None:
         self._held: dict[str, dict[RawId, None]] = {}
         self._done: dict[str, list[RawId]] = {}
-        self._left: dict[str, set[RawId]] = {}
+        self._left = {} if left is None else left
+        self._halting: dict[str, set[RawId]] = {}
         self._on_first_done = on_first_done
 
     def take(self, stream: str, entry_ids: Iterable[RawId]) -> None:
@@ -48,9 +52,15 @@ class Hand:
         self.drop(stream, entry_id)
         self._left.setdefault(stream, set()).add(entry_id)
 
+    def halt(self, stream: str, entry_id: RawId) -> None:
+        """An entry is left pending because it ends all work: whoever begins again begins with it, at once."""
+        self.drop(stream, entry_id)
+        self._halting.setdefault(stream, set()).add(entry_id)
+
     def knows(self, stream: str, entry_id: RawId) -> bool:
         """Whether the entry is in hand, or left on purpose."""
-        return self.has(stream, entry_id) or entry_id in self._left.get(stream, ())
+        left = entry_id in self._left.get(stream, ()) or entry_id in self._halting.get(stream, ())
+        return left or self.has(stream, entry_id)
 
     def forget_left(self, stream: str, pending: Collection[RawId]) -> None:
         """What is not pending with us any more (*pending* is all that is) was left for others, who took it."""

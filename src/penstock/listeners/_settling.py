@@ -115,13 +115,13 @@ class Settling:
                     await self._leave(stream, entry_id, alone=alone)
             case Failed(failures, errors):
                 if session.settings.on_failure == "halt":
-                    await self._leave(stream, entry_id, alone=alone)
+                    await self._leave(stream, entry_id, alone=alone, halts=True)
                     session.stop(WorkerStopped(session.group.name, stream, entry_id.decode()))
                     self._log(stream, entry_id, name, failures, errors)
                 else:
                     await self.record(stream, entry, failures, errors, name=name)
 
-    async def _leave(self, stream: str, entry_id: RawId, *, alone: bool) -> None:
+    async def _leave(self, stream: str, entry_id: RawId, *, alone: bool, halts: bool = False) -> None:
         """Leave an entry pending with this consumer. Its handler came to an end, so it is no suspect any more."""
         session = self._session
         if alone:
@@ -131,7 +131,10 @@ class Settling:
                 "leaving an entry pending",
                 lambda: session.broker.renew(stream, session.group.name, session.consumer, [entry_id]),
             )
-        session.hand.leave(stream, entry_id)
+        if halts:
+            session.hand.halt(stream, entry_id)
+        else:
+            session.hand.leave(stream, entry_id)
 
     async def _acknowledge_alone(self, stream: str, entry_id: RawId) -> None:
         session = self._session

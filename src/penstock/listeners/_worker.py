@@ -26,7 +26,7 @@ from penstock.listeners._speeds import publish_speeds, tell_speeds
 from penstock.listeners._upkeep import Upkeep
 from penstock.listeners._works import WorkerOptions, Works
 from penstock.listeners.groups import Group
-from penstock.streams.abc import StreamBroker
+from penstock.streams.abc import RawId, StreamBroker
 from penstock.telemetry import LOGGER
 
 __all__ = ["GroupWorker"]
@@ -67,6 +67,8 @@ class GroupWorker(Works):
         self._after = After(after) if after is not None else None
         self._session: Session | None = None
         self._found: tuple[str, ...] = ()
+        self._left: dict[str, set[RawId]] = {}
+        """What was left pending on purpose: a further run takes it up when it has been idle for long enough."""
 
     @property
     def consumer(self) -> str | None:
@@ -143,7 +145,7 @@ class GroupWorker(Works):
             self._streams,
             name.consumer,
             self._handling,
-            Hand(settling_first_done),
+            Hand(settling_first_done, self._left),
             self._gate,
             self._clock,
             self._observer,

@@ -159,15 +159,19 @@ class ProjectionOperations:
     ) -> ProjectionChange:
         """Empty the read model of a projection and its derived streams, and have it begin again at the first event.
 
-        Whoever runs it does that, and it is waited for; where nobody does it is done here, and needs the app's code.
+        A relay begins again, too: stores pass over what they have, streams get everything once more. Whoever runs it
+        does that, and it is waited for; where nobody does it is done here, and needs the app's code.
         """
-        [found, *_] = await self._places.named([name], "projection")
-        deed = _deed("reset", who, why)
-        if found.status.holder is None:
-            await self._here(name, delete=False, read_model=True, emitted=True, deed=deed)
-            return _change(found.status, ProjectionOutcome.DONE, state="idle")
-        await self._places.control(found).reset(name, emitted=True, deed=deed)
-        return await self._answered(found, wait)
+        changes: list[ProjectionChange] = []
+        for found in await self._places.named([name], None):
+            deed = _deed("reset", who, why) if not changes else None
+            if found.status.holder is None:
+                await self._here(found, delete=False, read_model=True, emitted=True, deed=deed)
+                changes.append(_change(found.status, ProjectionOutcome.DONE, state="idle"))
+            else:
+                await self._places.control(found).reset(name, emitted=True, deed=deed)
+                changes.append(await self._answered(found, wait))
+        return _one_each(changes)[0]
 
     async def delete(
         self,
@@ -181,34 +185,42 @@ class ProjectionOperations:
     ) -> ProjectionChange:
         """Forget a projection, and with *read_model* and *emitted* also what it has made; where: as `reset`.
 
-        Only to forget one needs no code, so that one which nobody declares any more can go.
+        Only to forget one needs no code, so that one which nobody declares any more can go. A relay that is forgotten
+        holds nothing back any more in the store that it read.
         """
-        [found, *_] = await self._places.named([name], "projection")
         parts = {"read model": read_model, "what it emitted": emitted}
         which = ", ".join(part for part, is_meant in parts.items() if is_meant)
-        deed, control = _deed("delete", who, why, which), self._places.control(found)
-        if found.status.holder is not None:
-            await control.delete(name, read_model=read_model, emitted=emitted, deed=deed)
-            return await self._answered(found, wait)
-        if read_model or emitted:
-            await self._here(name, delete=True, read_model=read_model, emitted=emitted, deed=deed)
-        else:
-            await control.forget(name, deed=deed)
-        return _change(found.status, ProjectionOutcome.DONE, state="idle")
+        changes: list[ProjectionChange] = []
+        for found in await self._places.named([name], None):
+            deed = _deed("delete", who, why, which) if not changes else None
+            control = self._places.control(found)
+            if found.status.holder is not None:
+                await control.delete(name, read_model=read_model, emitted=emitted, deed=deed)
+                changes.append(await self._answered(found, wait))
+                continue
+            if read_model or emitted:
+                await self._here(found, delete=True, read_model=read_model, emitted=emitted, deed=deed)
+            else:
+                await control.forget(name, deed=deed)
+            if found.status.kind == "relay":
+                await self._places.let_go(found)
+            changes.append(_change(found.status, ProjectionOutcome.DONE, state="idle"))
+        return _one_each(changes)[0]
 
     async def _here(
-        self, name: str, *, delete: bool, read_model: bool, emitted: bool, deed: Deed | None
+        self, found: Found, *, delete: bool, read_model: bool, emitted: bool, deed: Deed | None
     ) -> None:
-        [supervised] = await self._app.supervised_projections([name])
-        await reset_now(
-            supervised.plan,
-            supervised.handlers,
-            target=await self._places.stores.opened(supervised.plan.target),
-            delete=delete,
-            read_model=read_model,
-            emitted=emitted,
-            deed=deed,
-        )
+        for supervised in await self._places.supervised(found):
+            await reset_now(
+                supervised.plan,
+                supervised.handlers,
+                target=await self._places.stores.opened(supervised.plan.target),
+                generation=supervised.generation,
+                delete=delete,
+                read_model=read_model,
+                emitted=emitted,
+                deed=deed,
+            )
 
     async def _answered(self, found: Found, wait: timedelta) -> ProjectionChange:
         """What became of a request, as far as its runner has answered."""
@@ -252,7 +264,10 @@ class ProjectionOperations:
     async def _step(self, name: str, *, is_done: bool = False) -> CaughtUpTo | None:
         found, _ = await self._places.look(None, streams=False)
         status = next((each.status for each in found if each.name == name), None)
-        return None if status is None else CaughtUpTo(name, status.position, status.head, is_done)
+        if status is None:
+            return None
+        is_stopped = status.state in ("stopped", "stopping") and status.lag_events > 0
+        return CaughtUpTo(name, status.position, status.head, is_done, is_stopped)
 
     # -- waiting ------------------------------------------------------------------------------------------------
 

@@ -13,8 +13,10 @@ from penstock.errors import PenstockError, UnknownProjectionError
 from penstock.operations._projecting_values import Found
 from penstock.operations._relays_of_streams import StreamRelays
 from penstock.operations._stores import Stores
+from penstock.projections._engine._run import Supervised
 from penstock.projections.abc import LIVE, ProjectionKind, ProjectionPlan, ProjectionStatus
 from penstock.projections.control import ProjectionControl
+from penstock.relays import _tokens
 from penstock.replays._records import Records, awaited_versions
 from penstock.store.abc import EventFilter, EventReader
 
@@ -71,6 +73,29 @@ class Places:
                 nearest = difflib.get_close_matches(name, known, n=1)
                 raise UnknownProjectionError(name, nearest=nearest[0] if nearest else None)
         return [each for each in found if each.name in names]
+
+    async def supervised(self, found: Found) -> list[Supervised]:
+        """It, ready to be worked with here. Raises `UnknownProjectionError` where no code declares it."""
+        relay = self._app.relays.get(found.name)
+        if relay is None:
+            return await self._app.supervised_projections([found.name])
+        parts = await self._app._relay_parts([relay])  # pyright: ignore[reportPrivateUsage]
+        return [each for each in parts.supervised if each.generation == found.generation]
+
+    async def let_go(self, found: Found) -> None:
+        """Forget what a store has noted of a relay out of it, for which it keeps events."""
+        source = found.status.source
+        if source not in self._app.store_names or not self.stores.where(source).exists:
+            return
+        database = (await self.stores.opened(source)).database
+
+        def forget() -> None:
+            with closing(database.connect(application="penstock operations")) as connection:
+                database.begin(connection, write=True)
+                _tokens.forget(database, connection, found.name)
+                connection.commit()
+
+        await asyncio.to_thread(forget)
 
     def control(self, found: Found) -> ProjectionControl:
         """What tells it what to do."""

@@ -89,6 +89,8 @@ class CaughtUpTo:
     head: int
     """Where its store ended when it began."""
     is_done: bool = False
+    is_stopped: bool = False
+    """Somebody has stopped it, and it did not go to the end."""
 
 
 def place_shown(status: ProjectionStatus, position: int) -> str:

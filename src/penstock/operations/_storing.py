@@ -32,6 +32,7 @@ from penstock.store.database import Database
 __all__ = ["StoreOperations", "parse_expected"]
 
 _PAGE = 500
+_LARGEST = 2**63 - 1  # what databases count to
 _COUNTED_UP_TO = 1_000_000
 """Above that the database is asked what it estimates."""
 _EVERYTHING = EventFilter()
@@ -194,7 +195,7 @@ def parse_expected(text: str) -> Expected:
     named = {"any": ANY, "none": NO_STREAM, "exists": EXISTS}
     if text in named:
         return named[text]
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or int(text) > _LARGEST:
         raise UsageError(f"{text!r} is no version to expect; say any, none, exists, or a number of events")
     return int(text)
 

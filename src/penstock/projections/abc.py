@@ -77,7 +77,7 @@ class ProjectionPlan:
     outside: bool = False
     """The effect is in no database, and harmless to repeat (a relay to streams): a page is handled and finished before
     its transaction begins, which then only moves the checkpoint and state, so that no lock is held while a server is
-    waited for. `Handlers.begin` gets the connection, in no transaction."""
+    waited for. `Handlers.begin` gets the connection in a transaction that only reads, while the checkpoint is held."""
 
 
 class Page(Protocol):

@@ -59,7 +59,7 @@ class PublishHandlers:
         return None if self.plan.names is None else frozenset(self.plan.names)
 
     def begin(self, connection: Connection, *, state: bytes | None, generation: str = LIVE) -> "_Page":
-        """Collect events; they are sent when the page is finished."""
+        """Collect events; they are sent when the page is finished. The checkpoint is the one that the engine has."""
         database, name = self.source.database, self.plan.name
         checkpoint = read_checkpoint(database, connection, name, generation)
         relay = _tokens.token_of(database, connection, name)

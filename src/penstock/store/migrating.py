@@ -7,7 +7,7 @@ processes that migrate at the same time one does it and the others find it done.
 import hashlib
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +15,7 @@ from importlib import resources
 from typing import Any, Final
 
 from penstock.errors import MissingMigrationError, OtherMigrationError
+from penstock.store.abc import Statement
 from penstock.store.database import Connection, Database, Dialect
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "apply",
     "check",
     "include_name",
+    "looking",
     "migrations",
     "pending",
     "sql",
+    "statements",
 ]
 
 _UNKNOWN: Final = (
@@ -64,6 +67,8 @@ _IS_THERE: Final[Mapping[Dialect, str]] = {
         " WHERE c.relname = 'penstock_migrations' AND n.nspname = ANY (current_schemas(false))"
     ),
 }
+
+_HAD: Final = "SELECT number, name, checksum, applied_at FROM penstock_migrations ORDER BY number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,22 @@ def apply(database: Database) -> list[Migration]:
         return missing
 
 
+def looking(database: Database) -> Generator[Statement, Sequence[Sequence[Any]], list[Migration]]:
+    """`pending` without its I/O: yields statements for somebody's connection and is sent their rows.
+
+    Raises `OtherMigrationError`.
+    """
+    [[is_there]] = yield _IS_THERE[database.dialect], ()
+    rows = (yield _HAD, ()) if is_there else ()
+    return _pending(database, _as_applied(rows))
+
+
+def statements(dialect: Dialect, chosen: Sequence[Migration]) -> Iterator[str]:
+    """What `apply` would run for these, one by one, for a transaction of somebody else's."""
+    for part in _statements(dialect, chosen):
+        yield from _single(part)
+
+
 def sql(dialect: Dialect, chosen: Sequence[Migration] | None = None) -> str:
     """The statements that `apply` would run, for people who run them by hand; *chosen*: not all of them."""
     parts = _statements(dialect, migrations(dialect) if chosen is None else chosen)
@@ -159,9 +180,11 @@ def _applied(database: Database, connection: Connection) -> list[Applied]:
         [is_there] = database.execute(connection, _IS_THERE[database.dialect]).fetchone()
         if not is_there:
             return []
-        rows = database.execute(
-            connection, "SELECT number, name, checksum, applied_at FROM penstock_migrations ORDER BY number"
-        ).fetchall()
+        rows = database.execute(connection, _HAD).fetchall()
+    return _as_applied(rows)
+
+
+def _as_applied(rows: Sequence[Sequence[Any]]) -> list[Applied]:
     return [Applied(number, name, checksum, str(at)) for number, name, checksum, at in rows]
 
 
@@ -219,9 +242,15 @@ def _run(connection: Any, script: str) -> None:
         connection.execute(script)
         return
     # `executescript` would commit what is open, so that half of the migrations could stay.
+    for statement in _single(script):
+        connection.execute(statement)
+
+
+def _single(script: str) -> Iterator[str]:
+    """The statements of a script, which ends each of them with a line."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
         if sqlite3.complete_statement(statement):
-            connection.execute(statement)
+            yield statement
             statement = ""

@@ -1,8 +1,9 @@
-"""Leases against clocks that jump, and against holders that are surely dead."""
+"""Leases against clocks that jump, against holders that are surely dead, and against who was slow to take one."""
 
 import asyncio
 import contextlib
 import signal
+import threading
 import time
 from contextlib import closing
 from datetime import timedelta
@@ -10,16 +11,19 @@ from typing import Any
 
 import pytest
 
-from penstock.errors import ProjectionBusyError
-from penstock.projections._engine import _lease, _notes
+from penstock.errors import ProjectionBusyError, StaleRunnerError
+from penstock.projections._engine import _checkpoints, _lease, _notes, _resetting
 from penstock.projections._engine._holding import Holding
 from penstock.projections._engine._lease import LeaseTerms
-from penstock.projections._engine._run import CaughtUp, Waiting
+from penstock.projections._engine._run import CaughtUp, Supervised, Waiting
 from penstock.projections._engine._sql import NOW
 from penstock.projections.abc import ProjectionPlan
+from penstock.projections.control import ProjectionControl
 from penstock.retry import Retry
+from penstock.store import migrating
+from penstock.store._postgres import make_backend
 from penstock.store.abc import StoreBackend, StoredEvent
-from penstock.store.database import Connection
+from penstock.store.database import Connection, Database
 from tests.projections.engine.doubles import Counting, add, applied, checkpoint, make_run, to_the_end
 from tests.projections.engine.test_kill import Processes, processes
 from tests.projections.engine.test_supervisor import running, supervise, until
@@ -244,3 +248,89 @@ async def test_on_postgresql_a_session_that_is_gone_is_proof_enough(store: Store
                 with contextlib.suppress(ProjectionBusyError):
                     assert await to_the_end(again) == CaughtUp(0)
                     break
+
+
+def _row(store: StoreBackend) -> Any:
+    with closing(store.database.connect()) as connection:
+        return _checkpoints.read(store.database, connection, "totals", "")
+
+
+@pytest.mark.covers("PROJ-12")
+async def test_who_is_slow_to_begin_does_not_bring_back_what_was_deleted(
+    store: StoreBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had looked before, and takes the lease after: it finds what was asked for meanwhile, and begins nothing."""
+    await add(store, 2)
+    handlers, control = Counting(store.database), ProjectionControl(store.database)
+    slow, quick = supervise(store, handlers), supervise(store, handlers)
+    arrived, may_go_on, take = threading.Event(), threading.Event(), _lease.take
+
+    def late(database: Database, connection: Connection, name: str, generation: str, terms: Any) -> Any:
+        if terms is slow.terms:
+            arrived.set()
+            may_go_on.wait(30)
+        return take(database, connection, name, generation, terms)
+
+    monkeypatch.setattr(_lease, "take", late)
+    async with running(slow):
+        await asyncio.to_thread(arrived.wait, 10)
+        async with running(quick):
+            await until(lambda: len(handlers.calls) == 2)
+            await control.delete("totals")
+            await until(lambda: _row(store) is None)
+            may_go_on.set()
+            await until(lambda: slow.states["totals"] == "stopped")
+            assert _row(store) is None
+            assert handlers.calls == [1, 2]
+            await control.start("totals")
+            await until(lambda: len(handlers.calls) == 4)
+    assert applied(store.database) == [1, 2]
+
+
+@pytest.mark.covers("PROJ-12", "PROJ-14")
+async def test_who_loses_the_lease_before_its_first_page_brings_nothing_back(
+    store: StoreBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood still between taking the lease and looking at its checkpoint; another deleted the projection."""
+    handlers, take = Counting(store.database), _lease.take
+    await add(store, 2)
+    await to_the_end(make_run(store, handlers))
+
+    def taken_and_lost(
+        database: Database, connection: Connection, name: str, generation: str, terms: Any
+    ) -> Any:
+        monkeypatch.setattr(_lease, "take", take)
+        taken = take(database, connection, name, generation, terms)
+        database.execute(connection, "UPDATE penstock_projections SET lease_until = 0")
+        _resetting.reset(Supervised(ProjectionPlan("totals"), handlers), database, LeaseTerms(), delete=True)
+        return taken
+
+    monkeypatch.setattr(_lease, "take", taken_and_lost)
+    with pytest.raises(StaleRunnerError):
+        await to_the_end(make_run(store, handlers))
+    assert _row(store) is None
+    assert handlers.calls == [1, 2]
+
+
+@pytest.mark.covers("PROJ-14")
+async def test_of_two_who_make_the_checkpoint_at_once_one_has_been_overtaken(
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both find none, on PostgreSQL, where looking locks nothing that is not there."""
+    backend = make_backend("local", postgres_database)
+    migrating.apply(backend.database)
+    ensure = _checkpoints.ensure
+
+    def made_by_another(database: Database, connection: Connection, sql: str, parameters: Any = ()) -> Any:
+        if sql.startswith("INSERT INTO penstock_checkpoints"):
+            monkeypatch.undo()
+            with closing(database.connect()) as another:
+                database.begin(another)
+                ensure(database, another, ProjectionPlan("totals"), "")
+                another.commit()
+        return execute(connection, sql, parameters)
+
+    execute = backend.database.execute
+    monkeypatch.setattr(type(backend.database), "execute", made_by_another)
+    with pytest.raises(StaleRunnerError):
+        await to_the_end(make_run(backend, Counting(backend.database)))

@@ -1,4 +1,4 @@
-"""A random life of a projection beside a model: events, failures, crashes at any step, mending, retries."""
+"""A random life of a projection beside a model: events, failures, crashes at any step, overtaking, mending, retries."""
 
 import asyncio
 import tempfile
@@ -12,13 +12,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from penstock.errors import StoreUnavailableError
+from penstock.errors import StaleRunnerError, StoreUnavailableError
 from penstock.projections._engine import _failures, _requests
 from penstock.projections._engine._run import ProjectionRun
 from penstock.retry import Retry
 from penstock.store._sqlite import SqliteBackend
 from penstock.store.abc import StoredEvent
-from penstock.store.database import Connection
+from penstock.store.database import Connection, Database
 from tests.projections.engine.breaking import SteppedConnection, SteppedDatabase
 from tests.projections.engine.doubles import Counting, append, applied, make_run, new_event, totals
 
@@ -39,11 +39,13 @@ class ProjectionLife(RuleBasedStateMachine):
         self._loop.run_until_complete(self._store.open())
         self.events: dict[int, str | None] = {}
         self.bad: set[int] = set()
+        self._overtaken: ProjectionRun | None = None
         self._life(NOT_AT_ALL, 10)
 
     def teardown(self) -> None:
         """Close what is open; before that, everything mended gets everything applied."""
         self.bad.clear()
+        self.go_on()
         for _ in range(2):
             # An attempt that was counted and cut short was the only one: put aside first, then tried again.
             self._ask(_requests.retry_failures)
@@ -69,6 +71,27 @@ class ProjectionLife(RuleBasedStateMachine):
     def project(self, page: int, step: int) -> None:
         """As far as it goes, or until the connection breaks at a step."""
         self._life(step, page)
+
+    @rule(page=st.integers(1, 8))
+    def stand_still(self, page: int) -> None:
+        """Begin, and do nothing for so long that others take over."""
+        self.go_on()
+        run = self._made(self._store.database, page)
+        self._run_out()
+        run.open()
+        self._overtaken = run
+
+    @rule()
+    def go_on(self) -> None:
+        """Who stood still goes on with what it knew."""
+        run, self._overtaken = self._overtaken, None
+        if run is not None:
+            try:
+                run.advance(run.horizon())
+            except StaleRunnerError:
+                pass
+            finally:
+                run.close()
 
     @rule(share=st.integers(0, 3))
     def mend(self, share: int) -> None:
@@ -114,20 +137,7 @@ class ProjectionLife(RuleBasedStateMachine):
                     connection.close()
                 raise StoreUnavailableError("lost")
 
-        def before(event: StoredEvent, _: Connection) -> None:
-            if event.position in self.bad:
-                raise ValueError("bad")
-
-        database = SteppedDatabase(self._store.database, at_step)
-        run: ProjectionRun = make_run(
-            self._store,
-            Counting(database, before=before),
-            database=database,
-            page_events=page,
-            on_failure=self.policy,
-            retry=Retry(attempts=1, initial="0s", longest="0s"),
-            page_time=timedelta(seconds=10),
-        )
+        run = self._made(SteppedDatabase(self._store.database, at_step), page)
         self._run_out()
         try:
             run.open()
@@ -137,6 +147,21 @@ class ProjectionLife(RuleBasedStateMachine):
             pass
         finally:
             run.close()
+
+    def _made(self, database: Database, page: int) -> ProjectionRun:
+        def before(event: StoredEvent, _: Connection) -> None:
+            if event.position in self.bad:
+                raise ValueError("bad")
+
+        return make_run(
+            self._store,
+            Counting(database, before=before),
+            database=database,
+            page_events=page,
+            on_failure=self.policy,
+            retry=Retry(attempts=1, initial="0s", longest="0s"),
+            page_time=timedelta(seconds=10),
+        )
 
     def _run_out(self) -> None:
         with closing(self._store.database.connect()) as connection:

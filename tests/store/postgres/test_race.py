@@ -11,9 +11,12 @@ import psycopg
 import pytest
 
 from penstock.store import migrating
+from penstock.store._postgres.alone import statement_alone
 from penstock.store._postgres.backend import PostgresBackend
-from penstock.store.abc import EventFilter
-from tests.store.postgres.callers import table
+from penstock.store._postgres.database import PostgresDatabase
+from penstock.store._postgres.line import BlockingLine
+from penstock.store.abc import Append, EventFilter
+from tests.store.postgres.callers import new, table
 
 _ROOT = Path(__file__).parents[3]
 _EVERYTHING = EventFilter()
@@ -178,6 +181,35 @@ def test_writers_as_fast_as_the_server_allows_hide_nothing(postgres_database: st
         facts = connection.execute("SELECT count(*), sum(position) FROM penstock_events").fetchone()
     assert (len(read), sum(read)) == facts
     assert len(read) == 4 * (count - count // 7)
+
+
+def test_plain_statements_as_fast_as_they_go_hide_nothing(postgres_database: str) -> None:
+    """What the store sends for single events keeps the floor before the position, as the functions do."""
+    store = _migrated(postgres_database)
+    follower = Follower(store)
+    follower.start()
+    writers = [threading.Thread(target=_write_alone, args=(postgres_database, seed)) for seed in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    expected = [position for position, _, _ in table(postgres_database)]
+    assert len(expected) == 4 * 300 * 2
+    assert follower.finish() == expected
+
+
+def _write_alone(url: str, seed: int) -> None:
+    line = BlockingLine(PostgresDatabase("local", url))
+    try:
+        for number in range(300):
+            some = [Append((new(f"{seed}-{each}", f"{seed} {number} {each}"),)) for each in range(2)]
+            sql, parameters = statement_alone(some[: 1 + number % 2], number) or ("", ())
+            line.query(sql, *parameters)
+            if number % 2 == 0:
+                sql, parameters = statement_alone(some[1:], number) or ("", ())
+                line.query(sql, *parameters)
+    finally:
+        line.close()
 
 
 def _loop(url: str, seed: int, count: int) -> None:

@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session, declarative_base, sessionmaker
 
 from penstock.errors import MissingMigrationError, StoreUnavailableError, UsageError
 from penstock.store._postgres import make_backend as make_postgres
-from penstock.store._sqlite import SqliteBackend
 from penstock.store.abc import NO_STREAM, StoreBackend
 from penstock.store.within import append_within, load_within
 from tests.store.within.doors import Django, database, settled, with_driver
@@ -99,25 +98,13 @@ async def test_a_transaction_in_another_database_of_a_server_is_refused(
             assert other.execute("SELECT 1").fetchone() == (1,)
 
 
-async def test_a_database_without_our_tables_is_named_with_the_command(
-    tmp_path: Path, postgres_database: str
-) -> None:
+async def test_a_database_without_our_tables_is_named_with_the_command(postgres_database: str) -> None:
     """Nobody has migrated: the error says what to run, and PostgreSQL's transaction goes on."""
     postgres = make_postgres("local", postgres_database)
     with psycopg.connect(postgres_database) as connection:
         with pytest.raises(MissingMigrationError, match="penstock db migrate --store local"):
             append_within(postgres, connection, one(event()))
         assert connection.execute("SELECT 1").fetchone() == (1,)
-
-    empty = tmp_path / "shop.db"
-    small = sqlite3.connect(empty)
-    small.execute("CREATE TABLE orders (id text)")
-    sqlite = SqliteBackend("local", f"sqlite:///{empty}")
-    with pytest.raises(MissingMigrationError, match="penstock db migrate --store local"):
-        append_within(sqlite, small, one(event()))
-    with pytest.raises(MissingMigrationError, match="penstock db migrate --store local"):
-        load_within(sqlite, small, "order-1")
-    small.close()
 
 
 async def test_what_would_be_committed_at_once_is_refused_on_sqlite(make_store: MakeStore) -> None:

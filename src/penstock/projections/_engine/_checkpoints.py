@@ -58,7 +58,7 @@ def ensure(
     """The checkpoint of a declared projection, made where it is missing, with the sources as declared; locked.
 
     Inside a transaction. *declared* are the names that are known to be no former ones. Raises
-    `ProjectionChangedError`, `RenamedProjectionError`.
+    `ProjectionChangedError`, `RenamedProjectionError`, `StaleRunnerError`.
     """
     sources = declared_sources(plan.wanted)
     row = one(
@@ -70,11 +70,11 @@ def ensure(
     )
     if row is None:
         _check_not_renamed(database, connection, plan, generation, declared)
-        database.execute(
+        made = database.execute(
             connection,
             "INSERT INTO penstock_checkpoints "
             "(projection, generation, kind, source, version, sources, tables, updated_at) "
-            f"VALUES (?, ?, ?, ?, ?, ?, ?, {NOW[database.dialect]})",
+            f"VALUES (?, ?, ?, ?, ?, ?, ?, {NOW[database.dialect]}) ON CONFLICT DO NOTHING",
             (
                 plan.name,
                 generation,
@@ -85,6 +85,9 @@ def ensure(
                 dumps(sorted(plan.tables)),
             ),
         )
+        if made.rowcount != 1:
+            # Another has made it since the look: it has taken over.
+            raise StaleRunnerError(plan.name)
         return Checkpoint(plan.name, generation, plan.version, sources=sources)
     kind, source, *fields = row
     found = _checkpoint(fields)

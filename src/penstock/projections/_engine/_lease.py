@@ -12,12 +12,24 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from penstock.errors import ProjectionBusyError
+from penstock.errors import ProjectionBusyError, StaleRunnerError
 from penstock.projections._engine._holding import Holding, holding_here, is_surely_dead
+from penstock.projections._engine._outcomes import NotWanted
 from penstock.projections._engine._sql import NOW, lock_of, one, rows, transaction
 from penstock.store.database import Connection, Database
 
-__all__ = ["LeaseTerms", "Taken", "application", "is_alive", "left_us", "release", "renew", "shorten", "take"]
+__all__ = [
+    "LeaseTerms",
+    "Taken",
+    "application",
+    "check_ours",
+    "is_alive",
+    "left_us",
+    "release",
+    "renew",
+    "shorten",
+    "take",
+]
 
 _LOCK_TIMEOUT: Final = "2s"
 """How long a take-over waits for a page that somebody else still has open (PostgreSQL)."""
@@ -127,6 +139,27 @@ def _check_free(
     if left_us(database, connection, holding, remaining) > 0:
         raise ProjectionBusyError(key[0], holder, remaining=timedelta(microseconds=remaining))
     return holding
+
+
+def check_ours(
+    database: Database, connection: Connection, key: tuple[str, str], terms: LeaseTerms, *, heeds: bool
+) -> None:
+    """See that the lease is ours for the rest of the transaction, in which the checkpoint is locked already.
+
+    *heeds*: also that nothing was asked for which has to be done first. Without this, who was slow to begin would bring
+    back what was deleted meanwhile. Raises `StaleRunnerError`, `NotWanted`.
+    """
+    row = one(
+        database,
+        connection,
+        "SELECT token, wanted, request FROM penstock_projections "
+        f"WHERE projection = ? AND generation = ?{lock_of(database)}",
+        key,
+    )
+    if row is None or row[0] != terms.token:
+        raise StaleRunnerError(key[0])
+    if heeds and (row[1] == "stop" or row[2]):
+        raise NotWanted
 
 
 def left_us(database: Database, connection: Connection, holding: Holding, remaining_us: int) -> int:

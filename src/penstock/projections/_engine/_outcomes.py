@@ -8,7 +8,7 @@ from penstock.projections.abc import LIVE, Handlers, ProjectionPlan
 from penstock.store.abc import StoredEvent
 from penstock.store.database import Database
 
-__all__ = ["CaughtUp", "Failed", "Interrupted", "Outcome", "Supervised", "Waiting"]
+__all__ = ["CaughtUp", "Failed", "Interrupted", "NotWanted", "Outcome", "Supervised", "Waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,10 @@ class Failed:
     cause: Exception
     is_alone: bool
     """Whether nothing else was in that page."""
+
+
+class NotWanted(Exception):  # noqa: N818  inside the engine; never seen by users
+    """A stop, a reset or a deletion was asked for before the run had begun: nothing was begun."""
 
 
 Outcome: TypeAlias = CaughtUp | Waiting | Interrupted

@@ -80,9 +80,7 @@ class Pages:
                 self._begin(checkpoint)
             state, reached = checkpoint.state, through
             if events:
-                page = self.handlers.begin(
-                    self.connection, state=checkpoint.state, generation=self.generation
-                )
+                page = self._page(checkpoint)
                 reached = self._handle(page, stretch, events, through, parked, aside)
                 state = self._finish(page, events, state)
             if self.plan.outside:
@@ -185,7 +183,7 @@ class Pages:
         try:
             if not self.plan.outside:
                 self._begin(checkpoint)
-            page = self.handlers.begin(self.connection, state=checkpoint.state, generation=self.generation)
+            page = self._page(checkpoint)
             try:
                 page.handle(event)
             except Exception as failure:
@@ -204,8 +202,17 @@ class Pages:
 
     # -- the frame ----------------------------------------------------------------------------------------------
 
-    def _begin(self, checkpoint: Checkpoint) -> None:
-        self.database.begin(self.connection, write=True)
+    def _page(self, checkpoint: Checkpoint) -> Page:
+        """What handles events. Outside of a transaction, too, it begins where the checkpoint is, or not at all."""
+        if self.plan.outside:
+            self._begin(checkpoint, write=False)
+        page = self.handlers.begin(self.connection, state=checkpoint.state, generation=self.generation)
+        if self.plan.outside:
+            self.connection.rollback()
+        return page
+
+    def _begin(self, checkpoint: Checkpoint, *, write: bool = True) -> None:
+        self.database.begin(self.connection, write=write)
         _checkpoints.hold(self.database, self.connection, checkpoint)
 
     def _move(self, before: Checkpoint, after: Checkpoint) -> Checkpoint:

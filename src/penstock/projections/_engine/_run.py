@@ -15,14 +15,7 @@ from penstock.projections._engine import _checkpoints, _failures, _lease, _notes
 from penstock.projections._engine._ahead import AheadReader
 from penstock.projections._engine._gap import Gap
 from penstock.projections._engine._lease import LeaseTerms
-from penstock.projections._engine._outcomes import (
-    CaughtUp,
-    Failed,
-    Interrupted,
-    Outcome,
-    Supervised,
-    Waiting,
-)
+from penstock.projections._engine._outcomes import CaughtUp, Failed, Interrupted, Outcome, Supervised, Waiting
 from penstock.projections._engine._paging import EventFailed, PageFailed, Pages
 from penstock.projections._engine._policy import (
     Again,
@@ -52,6 +45,8 @@ class ProjectionRun:
     is_stopping: Callable[[], bool]
     declared: Collection[str] = ()
     """Names that are known to be in use, and so were not renamed."""
+    heeds: bool = False
+    """Whether it does not begin when it is to stand still, or to be reset or deleted first."""
     checkpoint: Checkpoint = field(init=False)
     pages: int = 0
     """How many were committed."""
@@ -78,7 +73,8 @@ class ProjectionRun:
     def open(self) -> None:
         """Connect, take the lease, see to checkpoint and read model.
 
-        Raises `ProjectionBusyError`, `ProjectionChangedError`, `RenamedProjectionError`, `StoreError`.
+        Raises `ProjectionBusyError`, `StaleRunnerError`, `NotWanted`, `ProjectionChangedError`,
+        `RenamedProjectionError`, `StoreError`.
         """
         self.close(release=False)
         plan, key = self.supervised.plan, self.supervised.key
@@ -90,6 +86,7 @@ class ProjectionRun:
             self.checkpoint = _checkpoints.ensure(
                 database, connection, plan, self.supervised.generation, declared=self.declared
             )
+            _lease.check_ours(database, connection, key, self.terms, heeds=self.heeds)
         with transaction(database, connection):
             self.supervised.handlers.prepare(connection)
         with transaction(database, connection):

@@ -25,6 +25,7 @@ from penstock.projections._engine import _resetting
 from penstock.projections._engine._head import Head
 from penstock.projections._engine._keeper import Control, Keeper
 from penstock.projections._engine._lease import LeaseTerms
+from penstock.projections._engine._outcomes import NotWanted
 from penstock.projections._engine._run import (
     CaughtUp,
     Interrupted,
@@ -249,6 +250,11 @@ class Seat:
             await self._leave()
             await self._look()
             return min(busy.remaining.total_seconds() + 0.01, _LONGEST_PAUSE)
+        except NotWanted:
+            # It was asked for since the rows were read.
+            await self._leave()
+            await self._look()
+            return _SHORTEST_PAUSE
         except StaleRunnerError as stale:
             LOGGER.warning("%s", stale)
             await self._leave()
@@ -268,6 +274,7 @@ class Seat:
                 self.terms,
                 lambda: self._breaks,
                 self._declared,
+                heeds=True,
             )
             self._run = run
             await self._thread.call(run.open)

@@ -125,7 +125,7 @@ async def _candidates(
         # Handlers run in threads; what belongs to an event loop is made on this one.
         await dependencies.make_shared(handlers.routes.needs)
         plan = _plan(narrowed(projection.plan, Part(keys=source.chosen.keys)))
-        guarded = handlers
+        guarded = GuardedHandlers(handlers, _Fence(files))
         found.append(_Candidate(Supervised(plan, guarded, GENERATION, scratch.database), live))
     return found
 

@@ -22,7 +22,16 @@ from penstock.store.abc import (
     NewEvent,
 )
 
-__all__ = ["append_steps", "statement", "unpacked"]
+__all__ = [
+    "append_steps",
+    "bodies",
+    "check_texts",
+    "expectation",
+    "is_kept_in_json",
+    "one_event",
+    "statement",
+    "unpacked",
+]
 
 
 class _Request(msgspec.Struct, omit_defaults=True, gc=False):
@@ -61,18 +70,19 @@ def statement(appends: Sequence[Append], prefix: str = "") -> tuple[str, tuple[s
     """The statement for *appends*, in which two of them never hold the same event id."""
     columns = f"SELECT positions, versions, known, refused FROM {prefix}"
     if len(appends) == 1 and len(appends[0].events) == 1:
-        return f"{columns}penstock_append_one({_ONE})", _one(appends[0], appends[0].events[0])
+        return f"{columns}penstock_append_one({_ONE})", one_event(appends[0], appends[0].events[0])
     return f"{columns}penstock_append({_MANY})", _many(appends)
 
 
-def _one(append: Append, event: NewEvent) -> tuple[str | int | None, ...]:
-    json, binary = _bodies(event)
+def one_event(append: Append, event: NewEvent) -> tuple[str | int | None, ...]:
+    """The parameters of ``penstock_append_one()``."""
+    json, binary = bodies(event)
     text = None if json is None else json.decode()
     meta = event.meta
     envelope = _encode(meta).decode()
     if "\\u0000" in envelope or "\0" in event.stream + event.id + event.name:
-        _refuse_nul([event])
-    number = _number(append.expected)
+        check_texts([event])
+    number = expectation(append.expected)
     return (
         *(event.stream, event.id, event.name, meta.key, meta.version, text, binary, envelope),
         *(number, append.owner),
@@ -80,7 +90,7 @@ def _one(append: Append, event: NewEvent) -> tuple[str | int | None, ...]:
 
 
 def _many(appends: Sequence[Append]) -> tuple[str | int | None, ...]:
-    requests = [_Request(_number(append.expected), append.owner) for append in appends]
+    requests = [_Request(expectation(append.expected), append.owner) for append in appends]
     streams: dict[str, _Stream] = {}
     counts: dict[str, int] = {}
     places: dict[str, int] = {}
@@ -116,7 +126,7 @@ def _many(appends: Sequence[Append]) -> tuple[str | int | None, ...]:
         _column(metas),
     ]
     if any("\\u0000" in column for column in columns):
-        _refuse_nul(events)
+        check_texts(events)
     written = (_encode(requests).decode(), _encode([*streams.values()]).decode())
     return (*written, *columns, *_body_columns(events))
 
@@ -131,16 +141,15 @@ def _body_columns(events: Sequence[NewEvent]) -> tuple[str | None, ...]:
     texts: dict[int, str] = {}
     binaries: dict[int, str] = {}
     for number, event in enumerate(events):
-        json, binary = _bodies(event)
+        json, binary = bodies(event)
         raws.append(None)
         if binary is not None:
             binaries[number] = binary
         elif json is not None:
-            # The server trims what stands in an array, and takes a null for no body.
-            if json[0] in _SPACE or json[-1] in _SPACE or json == b"null":
-                texts[number] = json.decode()
-            else:
+            if is_kept_in_json(json):
                 raws[number] = msgspec.Raw(json)
+            else:
+                texts[number] = json.decode()
     count = range(len(events))
     return (
         _column(raws),
@@ -149,7 +158,12 @@ def _body_columns(events: Sequence[NewEvent]) -> tuple[str | None, ...]:
     )
 
 
-def _refuse_nul(events: Sequence[NewEvent]) -> None:
+def is_kept_in_json(body: bytes) -> bool:
+    """Whether it stays as it is within other JSON, of which the server trims the parts; a null is no body there."""
+    return body[0] not in _SPACE and body[-1] not in _SPACE and body != b"null"
+
+
+def check_texts(events: Sequence[NewEvent]) -> None:
     """Raises `UsageError` where a text of an envelope has a NUL, which PostgreSQL keeps nowhere."""
     for event in events:
         if "\\u0000" in _encode((event.stream, event.id, event.name, event.meta)).decode().replace(
@@ -222,7 +236,7 @@ def _with_repeats(append: Append, outcome: list[Appended] | Conflict) -> list[Ap
     return found
 
 
-def _bodies(event: NewEvent) -> tuple[bytes | None, str | None]:
+def bodies(event: NewEvent) -> tuple[bytes | None, str | None]:
     """The body as it is, if it is JSON, else in Base64."""
     data = event.data
     if data is None:
@@ -238,7 +252,8 @@ def _bodies(event: NewEvent) -> tuple[bytes | None, str | None]:
     return None, base64.b64encode(data).decode()
 
 
-def _number(expected: Expected) -> int:
+def expectation(expected: Expected) -> int:
+    """What is expected of a stream as a number: -1 for anything, -2 for that it exists."""
     if expected is ANY:
         return -1
     if expected is EXISTS:

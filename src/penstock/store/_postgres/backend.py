@@ -10,6 +10,7 @@ import psycopg
 from penstock.errors import StoreRefusedError, StoreUnavailableError, UsageError
 from penstock.store import migrating
 from penstock.store._postgres import appending, streams
+from penstock.store._postgres.alone import statement_alone
 from penstock.store._postgres.checks import (
     SEQUENCE,
     SERVER,
@@ -23,6 +24,7 @@ from penstock.store._postgres.database import PostgresDatabase
 from penstock.store._postgres.errors import SERIALIZATION_FAILURES
 from penstock.store._postgres.group import Group, Outcome
 from penstock.store._postgres.horizon import CEILING, FLOORS, ceiling_of, horizon_of
+from penstock.store._postgres.line import Parameter, Row
 from penstock.store._postgres.lines import Lines
 from penstock.store._postgres.reader import PostgresReader
 from penstock.store._postgres.reading import FIND, check_limit, events_of, page_of, page_query, stream_query
@@ -84,6 +86,7 @@ class PostgresBackend:
         self._group = Group(self._send)
         self._opening = asyncio.Lock()
         self._reached = 0
+        self._written = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bell: Bell | None = None
         self._lookout: Lookout | None = None
@@ -152,20 +155,52 @@ class PostgresBackend:
         return outcome
 
     async def _send(self, appends: Sequence[Append]) -> Sequence[Outcome | Exception]:
+        """Append what needs no more than a plain statement, and then what was not added by that."""
+        added = await self._sent_alone(appends)
+        others = [append for append in appends if append.events[0].id not in added]
+        if not others:
+            return [added[append.events[0].id] for append in appends]
+        if not added:
+            return await self._send_together(others)
+        outcomes: Sequence[Outcome | Exception]
+        try:
+            outcomes = await self._send_together(others)
+        except Exception as failure:  # noqa: BLE001  those that were added are not to hear of it
+            outcomes = [failure] * len(others)
+        rest = iter(outcomes)
+        return [added.get(append.events[0].id) or next(rest) for append in appends]
+
+    async def _sent_alone(self, appends: Sequence[Append]) -> dict[str, list[Appended]]:
+        """Append by a plain statement what can be; where it is, by event id."""
+        try:
+            if (statement := statement_alone(appends, self._written)) is None:
+                return {}
+            rows = await self._written_by(*statement)
+        except (psycopg.Error, UsageError):
+            return {}  # of one of them; nothing was added, and the functions find out of which
+        if rows:
+            self._written = rows[-1][1]
+        streams = {append.events[0].id: append.events[0].stream for append in appends}
+        return {
+            event_id: [Appended(event_id, streams[event_id], position, version)]
+            for event_id, position, version in rows
+        }
+
+    async def _send_together(self, appends: Sequence[Append]) -> Sequence[Outcome | Exception]:
         """Append in one transaction, or each in its own where one of them cannot be: that is not the others' fault."""
         try:
-            return await self._sent(appends)
+            [row] = await self._written_by(*appending.statement(appends))
+            return appending.unpacked(appends, row)
         except (psycopg.Error, UsageError) as failure:
             if len(appends) == 1:
                 return [failure]
-        return [outcome for append in appends for outcome in await self._send([append])]
+        return [outcome for append in appends for outcome in await self._send_together([append])]
 
-    async def _sent(self, appends: Sequence[Append]) -> Sequence[Outcome]:
-        """Append in one transaction. What was refused for another's sake is sent again: ids make that harmless."""
-        sql, parameters = appending.statement(appends)
+    async def _written_by(self, sql: str, parameters: Sequence[Parameter]) -> list[Row]:
+        """Run a statement that appends. What was refused for another's sake is sent again: ids make that harmless."""
         for left in reversed(range(_TRIES)):
             try:
-                [row] = await self._writing.query(sql, *parameters)
+                return await self._writing.query(sql, *parameters)
             except StoreUnavailableError as failure:
                 cause = failure.__cause__
                 if (
@@ -174,8 +209,6 @@ class PostgresBackend:
                     or cause.sqlstate not in SERIALIZATION_FAILURES
                 ):
                     raise
-            else:
-                return appending.unpacked(appends, row)
         raise AssertionError  # the last try returns or raises
 
     async def read(

@@ -18,6 +18,7 @@ _EVENTS: Final = 2_000
 class Group:
     """Appends that wait, and the task that sends them by *send*, one group after the other.
 
+    Who finds nobody else sends his own at once, in his own task: to hand it to another one costs as much as the rest.
     An append is not taken back when its task is cancelled: it may be on its way.
     """
 
@@ -25,19 +26,52 @@ class Group:
         self._send = send
         self._waiting: deque[tuple[Append, asyncio.Future[Outcome]]] = deque()
         self._sender: asyncio.Task[None] | None = None
+        self._is_direct = False
+        """Whether somebody sends his own."""
+        self._gathers = False
+        """Whether there was somebody else the last time: then others are waited for, for one turn of the loop."""
+        self._ended: asyncio.Future[None] | None = None
+        """Who waits for the end of what is sent directly."""
 
     async def append(self, append: Append) -> Outcome:
         """Send one with whatever else waits, and return what became of it."""
+        if self._sender is None and not self._is_direct and not self._gathers:
+            return await self._append_directly(append)
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((append, outcome))
-        if self._sender is None:
-            self._sender = asyncio.create_task(self._run(), name="penstock event store appends")
+        if not self._is_direct:
+            self._start()
         return await outcome
 
     async def close(self) -> None:
         """Wait until everything that was given is sent."""
-        while self._sender is not None:
-            await asyncio.wait([self._sender])
+        while self._is_direct or self._sender is not None:
+            if self._sender is not None:
+                await asyncio.wait([self._sender])
+            else:
+                if self._ended is None:
+                    self._ended = asyncio.get_running_loop().create_future()
+                await asyncio.wait([self._ended])
+
+    async def _append_directly(self, append: Append) -> Outcome:
+        self._is_direct = True
+        try:
+            [found] = await self._send([append])
+        finally:
+            self._is_direct = False
+            if self._ended is not None:
+                self._ended.set_result(None)
+                self._ended = None
+            if self._waiting:
+                self._gathers = True
+                self._start()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _start(self) -> None:
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._run(), name="penstock event store appends")
 
     async def _run(self) -> None:
         try:
@@ -61,6 +95,10 @@ class Group:
                             outcome.set_exception(found)
                         else:
                             outcome.set_result(found)
+                self._gathers = len(chosen) > 1 or bool(self._waiting)
+                if self._gathers:
+                    # Those who were answered just now may have more: they go in with those who wait already.
+                    await asyncio.sleep(0)
         finally:
             self._sender = None
 

@@ -34,12 +34,16 @@ _NOT_PREPARED: Final = frozenset({"26000", "42P05"})
 def _written(value: Parameter) -> bytes | None:
     if value is None:
         return None
-    if isinstance(value, int):
-        return b"%d" % value
     if isinstance(value, str):
         return value.encode()
+    if isinstance(value, int):
+        return b"%d" % value
     quoted = ('"' + each.replace("\\", "\\\\").replace('"', '\\"') + '"' for each in value)
     return ("{" + ",".join(quoted) + "}").encode()
+
+
+def _numbered(sql: str) -> bytes:
+    return translated(sql, "numbered").encode()
 
 
 class _Prepared:
@@ -53,6 +57,8 @@ class _Prepared:
         connection.adapters.register_loader("json", ByteaBinaryLoader)
         self._connection = connection
         self._names: dict[str, bytes] = {}
+        self._readings: dict[bytes, Any] = {}
+        """By statement: how its columns are read is found out once."""
 
     def known(self, sql: str) -> bytes | None:
         """The name of a statement that was prepared."""
@@ -64,13 +70,22 @@ class _Prepared:
     def note(self, sql: str, name: bytes) -> None:
         self._names[sql] = name
 
-    def rows(self, result: Any) -> list[Row]:
+    def rows(self, result: Any, name: bytes = b"") -> list[Row]:
+        """The rows of a result; *name*: of the prepared statement, whose columns are always the same."""
         if result.status == pq.ExecStatus.TUPLES_OK:
             if not result.ntuples:
                 return []
-            reading = Transformer(self._connection)
-            reading.set_pgresult(result)
-            return reading.load_rows(0, result.ntuples, tuple)
+            reading = self._readings.get(name)
+            if reading is None:
+                reading = Transformer(self._connection)
+                reading.set_pgresult(result)
+                if name:
+                    self._readings[name] = reading
+            else:
+                reading.set_pgresult(result, set_loaders=False)
+            rows = reading.load_rows(0, result.ntuples, tuple)
+            reading.set_pgresult(None, set_loaders=False)  # a page of results is not kept for the next one
+            return rows
         if result.status == pq.ExecStatus.COMMAND_OK:
             return [(result.command_tuples or 0,)]
         failure = error_from_result(result)
@@ -92,19 +107,18 @@ class BlockingLine:
         server, prepared = self.connection.pgconn, self._prepared
         # libpq takes nulls as well, whatever psycopg's hint for prepared statements says.
         values: Any = [_written(each) for each in parameters]
-        text = translated(sql, "numbered").encode()
         if prepared.is_possible:
             try:
                 if (name := prepared.known(sql)) is None:
                     name = prepared.next_name()
-                    prepared.rows(server.prepare(name, text))
+                    prepared.rows(server.prepare(name, _numbered(sql)))
                     prepared.note(sql, name)
-                return prepared.rows(server.exec_prepared(name, values, result_format=_BINARY))
+                return prepared.rows(server.exec_prepared(name, values, result_format=_BINARY), name)
             except psycopg.Error as failure:
                 if failure.sqlstate not in _NOT_PREPARED:
                     raise
             prepared.is_possible = False
-        return prepared.rows(server.exec_params(text, values, result_format=_BINARY))
+        return prepared.rows(server.exec_params(_numbered(sql), values, result_format=_BINARY))
 
     def close(self) -> None:
         """Disconnect."""
@@ -164,21 +178,20 @@ class Line:
 
     async def _query(self, sql: str, values: list[bytes | None]) -> list[Row]:
         server, prepared = self._connection.pgconn, self._prepared
-        text = translated(sql, "numbered").encode()
         if prepared.is_possible:
             try:
                 if (name := prepared.known(sql)) is None:
                     name = prepared.next_name()
-                    server.send_prepare(name, text)
+                    server.send_prepare(name, _numbered(sql))
                     prepared.rows(await self._result())
                     prepared.note(sql, name)
                 server.send_query_prepared(name, values, result_format=_BINARY)
-                return prepared.rows(await self._result())
+                return prepared.rows(await self._result(), name)
             except psycopg.Error as failure:
                 if failure.sqlstate not in _NOT_PREPARED:
                     raise
             prepared.is_possible = False
-        server.send_query_params(text, values, result_format=_BINARY)
+        server.send_query_params(_numbered(sql), values, result_format=_BINARY)
         return prepared.rows(await self._result())
 
     async def _result(self) -> Any:

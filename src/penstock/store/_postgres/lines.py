@@ -62,6 +62,8 @@ class Lines:
             return line
 
     def _idle(self) -> Line | None:
+        if self._lines and not (first := self._lines[0]).is_busy and not first.is_closed:
+            return first
         self._lines = [line for line in self._lines if not line.is_closed]
         return next((line for line in self._lines if not line.is_busy), None)
 

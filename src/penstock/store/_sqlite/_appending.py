@@ -6,6 +6,7 @@ file from before the reading to the commit, so what was read stays true.
 
 import time
 from collections.abc import Generator, Iterable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -23,27 +24,30 @@ from penstock.store.abc import (
     Statement,
 )
 
-__all__ = ["Ledger", "append_steps", "read_ledger"]
+__all__ = ["INSERT", "Ledger", "append_steps", "read_ledger"]
 
 _LOCK: Final = "UPDATE penstock_streams SET version = version WHERE 0"
 """Changes nothing, and takes the write lock: a transaction that only read so far would not have it."""
 
-_LAST: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'penstock_events'"
 _KNOWN: Final = """\
 SELECT id, stream, position, version FROM penstock_events WHERE id IN (SELECT value FROM json_each(?))"""
 _STREAMS: Final = """\
 SELECT wanted.value,
        (SELECT max(version) FROM penstock_events WHERE stream = wanted.value),
-       said.version, said.owner, said.deleted
-FROM json_each(?) AS wanted LEFT JOIN penstock_streams AS said ON said.name = wanted.value"""
+       said.version, said.owner, said.deleted,
+       (SELECT seq FROM sqlite_sequence WHERE name = 'penstock_events')
+FROM {} AS wanted LEFT JOIN penstock_streams AS said ON said.name = wanted.value"""
+_ONE_STREAM: Final = _STREAMS.format("(SELECT ? AS value)")
+_MANY_STREAMS: Final = _STREAMS.format("json_each(?)")
 _INTO: Final = """\
 INSERT INTO penstock_events
     (position, stream, category, version, id, name, key, schema_version, data, body, meta, recorded_at)
 VALUES """
 _VALUES: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_COLUMNS: Final = _VALUES.count("?")
+INSERT: Final = _INTO + _VALUES
+"""One row of `Ledger.rows`. For a statement of many rows SQLite keeps a journal, to be able to undo it alone."""
 _ROWS_IN_A_STATEMENT: Final = 100
-"""More in one statement is not faster any more, and each number of rows is a statement to be remembered."""
+"""In callers' transactions each statement may have a long way; more rows are not faster any more."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -62,10 +66,11 @@ class Ledger:
         self._known = known
         self._streams = streams
         self._now_us = time.time_ns() // 1000
-        self._values: list[Any] = []
+        self.rows: list[tuple[Any, ...]] = []
+        """What is to be inserted, by `INSERT`."""
 
     def take(self, append: Append) -> list[Appended] | Conflict:
-        """Decide one append; its events, if they go in, are among those of `inserts` then."""
+        """Decide one append; its events, if they go in, are among `rows` then."""
         known, add = self._known, self._add
         fresh = {event.stream: None for event in append.events if event.id not in known}
         for stream in fresh:
@@ -86,7 +91,7 @@ class Ledger:
         state.version += 1
         self._last += 1
         text, body = _bodies(event.data, meta.content_type)
-        self._values += (
+        row = (
             self._last,
             stream,
             stream.partition("-")[0],
@@ -100,14 +105,14 @@ class Ledger:
             _encode(meta).decode(),
             self._now_us,
         )
+        self.rows.append(row)
         return Appended(event.id, stream, self._last, state.version)
 
     def inserts(self) -> Generator[Statement, object, None]:
-        """The statements that put in what was decided."""
-        step = _ROWS_IN_A_STATEMENT * _COLUMNS
-        for first in range(0, len(self._values), step):
-            values = self._values[first : first + step]
-            yield _INTO + ", ".join([_VALUES] * (len(values) // _COLUMNS)), tuple(values)
+        """The statements that put in what was decided, a few for many rows."""
+        for first in range(0, len(self.rows), _ROWS_IN_A_STATEMENT):
+            rows = self.rows[first : first + _ROWS_IN_A_STATEMENT]
+            yield _INTO + ", ".join([_VALUES] * len(rows)), tuple(chain.from_iterable(rows))
 
 
 def read_ledger(
@@ -118,19 +123,22 @@ def read_ledger(
     Without *ids* all events are taken for new ones; inserting one that is not fails.
     """
     events = [event for append in appends for event in append.events]
-    last = yield _LAST, ()
     known: Sequence[Sequence[Any]] = ()
     if ids:
         known = yield _KNOWN, (_encode([event.id for event in events]).decode(),)
-    streams = yield _STREAMS, (_encode([*dict.fromkeys([event.stream for event in events])]).decode(),)
+    names = [*dict.fromkeys([event.stream for event in events])]
+    if len(names) == 1:
+        streams = yield _ONE_STREAM, (names[0],)
+    else:
+        streams = yield _MANY_STREAMS, (_encode(names).decode(),)
     return Ledger(
-        last[0][0] if last else 0,
+        (streams[0][-1] or 0) if streams else 0,
         {id_: Appended(id_, stream, position, version, False) for id_, stream, position, version in known},
         {
             name: _Stream(highest or 0)
             if said is None
             else _Stream(max(highest or 0, said), owner, bool(deleted))
-            for name, highest, said, owner, deleted in streams
+            for name, highest, said, owner, deleted, _ in streams
         },
     )
 

@@ -52,13 +52,23 @@ class SqliteBackend:
         name: The name of the store in settings.
         url_or_path: ``sqlite:///shop.db``, or a path.
         lock_wait_seconds: How long an append waits while another process writes, before `StoreUnavailableError`.
+        make_folder: Makes the folder that it is in, where that is missing.
     """
 
     dialect: Dialect = "sqlite"
 
-    def __init__(self, name: str, url_or_path: str | Path, *, lock_wait_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        url_or_path: str | Path,
+        *,
+        lock_wait_seconds: float = 10.0,
+        make_folder: Callable[[Path], None] | None = None,
+    ) -> None:
         self.name = name
-        self.database = SqliteDatabase(name, url_or_path, lock_wait_seconds=lock_wait_seconds)
+        self.database = SqliteDatabase(
+            name, url_or_path, lock_wait_seconds=lock_wait_seconds, make_folder=make_folder
+        )
         self._path = os.path.realpath(self.database.path)
         self._writer = Writer(self.database, self.ring)
         self._threads: ThreadPoolExecutor | None = None
@@ -78,12 +88,13 @@ class SqliteBackend:
             StoreRefusedError: It is no database, or may not be written.
         """
         if self._threads is None:
-            await asyncio.to_thread(self._prepare)
+            await asyncio.to_thread(self.prepare)
             self._threads = self._threads or ThreadPoolExecutor(
                 _READERS, f"penstock store {self.name} reader"
             )
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Make what is missing, as `open` does, in this thread. Raises as that."""
         self.database.make_folder()
         try:
             migrating.apply(self.database)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
-from penstock.errors import StoreUnavailableError
-from penstock.store._sqlite._appending import Ledger, read_ledger
-from penstock.store._sqlite._database import SqliteDatabase
+from penstock.errors import StoreError
+from penstock.store._sqlite._appending import INSERT, read_ledger
+from penstock.store._sqlite._database import SqliteConnection, SqliteDatabase
 from penstock.store._sqlite._errors import explained
 from penstock.store.abc import Append, Appended, Conflict, Statement
 
@@ -44,7 +44,7 @@ class Writer:
         self._ring = ring
         self._waiting: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
         self._turns: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
-        self._connection: sqlite3.Connection | None = None
+        self._connection: SqliteConnection | None = None
         self._changing = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -118,12 +118,16 @@ class Writer:
     def _settle(self, group: Sequence[_Waiting]) -> None:
         try:
             self._commit(group)
+        except StoreError as failure:
+            self._roll_back()
+            for each in group:
+                each.failure = failure
         except Exception as failure:  # noqa: BLE001  whatever it is, somebody waits for it
             self._roll_back()
             ours = explained(self._database.shown, failure) if isinstance(failure, sqlite3.Error) else None
             if ours is not None:
                 ours.__cause__ = failure
-            elif len(group) > 1 and not isinstance(failure, StoreUnavailableError):
+            elif len(group) > 1:
                 # One of them cannot be written at all: it must not take the others with it.
                 for each in group:
                     self._settle([each])
@@ -134,14 +138,15 @@ class Writer:
     def _commit(self, group: Sequence[_Waiting]) -> None:
         if self._connection is None:
             self._connection = self._database.connect()
+            self._connection.wait_for_nothing()
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
+        self._database.begin(connection)
         if isinstance(group[0].what, Append):
             appends = [each.what for each in group if isinstance(each.what, Append)]
-            outcomes: Sequence[Any] = _append_all(connection, appends)
+            outcomes: Sequence[Any] = self._append_all(connection, appends)
         else:
             outcomes = [each.what(connection) for each in group if not isinstance(each.what, Append)]
-        connection.execute("COMMIT")
+        connection.commit()
         for each, outcome in zip(group, outcomes, strict=True):
             each.outcome, each.failure = outcome, None
         self._ring()
@@ -152,36 +157,32 @@ class Writer:
         if connection is None:
             return
         try:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            connection.rollback()
         except sqlite3.Error:
             connection.close()
         else:
             self._connection = connection
 
-
-def _append_all(connection: sqlite3.Connection, appends: Sequence[Append]) -> list[list[Appended] | Conflict]:
-    """Decide and insert; each append whole or not at all."""
-    # Mostly all is new and as expected: looking for the ids costs more than to find out by a failure that it is not.
-    ledger = _answered(connection, read_ledger(appends, ids=False))
-    outcomes = [ledger.take(append) for append in appends]
-    if not any(isinstance(outcome, Conflict) for outcome in outcomes):
-        try:
-            _insert(connection, ledger)
-        except sqlite3.IntegrityError:
-            connection.execute("ROLLBACK")
-            connection.execute("BEGIN IMMEDIATE")
-        else:
-            return outcomes
-    ledger = _answered(connection, read_ledger(appends))
-    outcomes = [ledger.take(append) for append in appends]
-    _insert(connection, ledger)
-    return outcomes
-
-
-def _insert(connection: sqlite3.Connection, ledger: Ledger) -> None:
-    for sql, values in ledger.inserts():
-        connection.execute(sql, cast("Any", values))
+    def _append_all(
+        self, connection: sqlite3.Connection, appends: Sequence[Append]
+    ) -> list[list[Appended] | Conflict]:
+        """Decide and insert; each append whole or not at all."""
+        # Mostly all is new and as expected: looking for the ids costs more than to find out by a failure that it is
+        # not.
+        ledger = _answered(connection, read_ledger(appends, ids=False))
+        outcomes = [ledger.take(append) for append in appends]
+        if not any(isinstance(outcome, Conflict) for outcome in outcomes):
+            try:
+                connection.executemany(INSERT, ledger.rows)
+            except sqlite3.IntegrityError:
+                connection.rollback()
+                self._database.begin(connection)
+            else:
+                return outcomes
+        ledger = _answered(connection, read_ledger(appends))
+        outcomes = [ledger.take(append) for append in appends]
+        connection.executemany(INSERT, ledger.rows)
+        return outcomes
 
 
 def _answered(connection: sqlite3.Connection, steps: Generator[Statement, Sequence[Sequence[Any]], T]) -> T:

@@ -31,6 +31,10 @@ class _AnyCaller(ABC):
     def check(self) -> None:
         """Raises `UsageError` where what is run would be committed at once."""
 
+    def has_begun(self) -> bool:
+        """Whether the transaction may have begun in the database, too; some libraries wait for the first change."""
+        return True
+
     def after_commit(self, ring: Callable[[], None]) -> None:  # noqa: B027  most drivers tell nobody of a commit
         """Call *ring* once the caller has committed, where the library tells; never after a rollback."""
 

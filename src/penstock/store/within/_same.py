@@ -75,6 +75,10 @@ class Homes:
 
     def _learn(self, backend: StoreBackend) -> None:
         database = backend.database
+        if database.dialect == "sqlite":
+            # Connecting could wait for the caller's own lock.
+            self._own[backend] = _Home((database.url.removeprefix("sqlite:///"),), has_tables=True)
+            return
         with closing(database.connect(application="penstock within")) as connection:
             rows = database.execute(connection, *_question(backend)).fetchall()
             connection.rollback()

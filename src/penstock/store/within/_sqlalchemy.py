@@ -61,6 +61,13 @@ class ConnectionCaller(Caller):
                 "take one that does not: engine.execution_options(isolation_level=...)"
             )
 
+    def has_begun(self) -> bool:
+        """Whether the transaction may have begun in the database, too."""
+        if self.dialect != "sqlite":
+            return True
+        lent: Any = self._connection.connection
+        return bool(lent.driver_connection.in_transaction)
+
     def run(self, sql: str, parameters: tuple[object, ...]) -> Rows:
         """The rows of one statement."""
         result = self._connection.exec_driver_sql(translated(sql, self._style), parameters)

@@ -31,6 +31,10 @@ class SqliteCaller(Caller):
                 "run BEGIN IMMEDIATE on it first, or connect without isolation_level=None (autocommit=True)"
             )
 
+    def has_begun(self) -> bool:
+        """Whether the transaction has begun in the database."""
+        return self._connection.in_transaction
+
     def run(self, sql: str, parameters: tuple[object, ...]) -> Rows:
         """The rows of one statement."""
         connection = self._connection
@@ -65,6 +69,10 @@ class AiosqliteCaller(AsyncCaller):
                 "this aiosqlite connection commits each statement by itself and is in no transaction; "
                 "run BEGIN IMMEDIATE on it first, or connect without isolation_level=None"
             )
+
+    def has_begun(self) -> bool:
+        """Whether the transaction has begun in the database."""
+        return self._connection.in_transaction
 
     async def run(self, sql: str, parameters: tuple[object, ...]) -> Rows:
         """The rows of one statement."""

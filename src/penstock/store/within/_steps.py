@@ -13,7 +13,7 @@ from penstock.store.database import Dialect
 from penstock.store.within._callers import Steps
 from penstock.store.within._same import prefix_of
 
-__all__ = ["appending", "loading"]
+__all__ = ["appending", "loading", "making"]
 
 _PAGE: Final = 1000
 
@@ -34,6 +34,15 @@ _VERSION: Final = (
     "UNION ALL SELECT version FROM {0}penstock_streams WHERE name = ?) AS known"
 )
 _META: Final = msgspec.json.Decoder(Meta)
+
+
+def making(backend: StoreBackend, steps: Steps[None]) -> Steps[None]:
+    """Make the store's tables by *steps*."""
+    try:
+        yield from steps
+    except Exception as failure:
+        _explain(backend, failure)
+        raise
 
 
 def appending(backend: StoreBackend, append: Append) -> Steps[list[Appended] | Conflict]:

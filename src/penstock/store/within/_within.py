@@ -6,15 +6,17 @@ from typing import Final, TypeVar
 from penstock.store.abc import Append, Appended, Conflict, StoreBackend, StoredEvent
 from penstock.store.within._callers import AsyncCaller, Caller, Steps, drive, drive_async
 from penstock.store.within._finding import Bridge, found
+from penstock.store.within._first import FirstUse
 from penstock.store.within._same import Homes, check_dialect
-from penstock.store.within._steps import appending, loading
+from penstock.store.within._steps import appending, loading, making
 
 __all__ = ["append_within", "load_within"]
 
 T = TypeVar("T")
 
 _HOMES: Final = Homes()
-"""Kept for the process: what is in it is found out again where it is lost."""
+_FIRST_USE: Final = FirstUse()
+"""Kept for the process: what is in them is found out again where it is lost."""
 
 
 def append_within(
@@ -29,7 +31,7 @@ def append_within(
 
     Raises:
         UsageError: *within* is something else, in no transaction, or in another database than the store.
-        MissingMigrationError: Our tables are not there.
+        MissingMigrationError: Our tables are not there; in SQLite an append makes them.
         StoreUnavailableError: SQLite's lock was not to be had, or the transaction began with reading too early.
 
     Other errors are the driver's own. After any of them the transaction has to be rolled back, as after one of the
@@ -65,6 +67,7 @@ def _run(
         if writes:
             caller.check()
         yield from _HOMES.checking(backend, caller.dialect, caller.place)
+        yield from making(backend, _FIRST_USE.making(backend, caller, writes=writes))
         outcome = yield from steps()
         if rings(outcome):
             caller.after_commit(backend.ring)

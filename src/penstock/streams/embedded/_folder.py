@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from penstock.errors import EmbeddedServerError
+from penstock.streams.embedded._data_folder import make_data_folder
 from penstock.streams.embedded._mounts import file_system, is_shared
 from penstock.streams.embedded._record import ServerFolder
 
@@ -54,10 +55,7 @@ def trouble_with(folder: ServerFolder) -> Iterator[None]:
 def prepare(folder: ServerFolder) -> None:
     """Make the data folder if it is not there. Raises `EmbeddedServerError` where a server's data would not be safe."""
     with trouble_with(folder):
-        if not folder.path.is_dir():
-            folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # What is in here belongs to this machine; a project's history is not the place for it.
-            (folder.path / ".gitignore").write_text("*\n", encoding="utf-8")
+        make_data_folder(folder.path)
         owner = folder.path.stat().st_uid
         if owner != os.geteuid():
             raise EmbeddedServerError(

@@ -1,4 +1,4 @@
--- Events, what is said about their streams, and the one way in: penstock_append().
+-- Events, what is said about their streams, and the way in for any transaction: penstock_append().
 
 CREATE SEQUENCE penstock_positions AS bigint START 1 MINVALUE 1 INCREMENT 1 CACHE 1 NO CYCLE;
 
