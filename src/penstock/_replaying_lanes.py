@@ -20,6 +20,8 @@ from penstock.replays.abc import Replay
 
 __all__ = ["LaneProcesses", "Task", "Told"]
 
+_SEVERAL_WRITERS: Final = frozenset({"postgresql"})
+"""A SQLite file has one writer at a time: several would only wait for each other, so there one process plays."""
 _WORTH: Final = 1000
 """With fewer events to go for each process, one is as fast."""
 _END_SECONDS: Final = 15.0
@@ -57,7 +59,7 @@ class LaneProcesses:
     ) -> None:
         """Play with as many processes as the replay has, to the end of the store as it is now."""
         of = replay.processes
-        if of < 2:
+        if of < 2 or site.copy.database.dialect not in _SEVERAL_WRITERS:
             return
         where = _where(self._app)
         ends = await asyncio.to_thread(_lanes.prepare, site, of, _WORTH * of)

@@ -4,6 +4,8 @@ import getpass
 import os
 import shlex
 import signal
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -151,6 +153,43 @@ def test_force_needs_a_reason_that_is_kept(bare: Project) -> None:
     ending = bare("replays", "promote", "k", "--force", "--why", "seen by ann", "--yes")
     assert ending.code == 0, ending
     assert "Forced       seen by ann (verification: it was never verified" in bare("replays", "show", "k").out
+
+
+@pytest.mark.covers("ZDT-16")
+def test_each_step_takes_a_reason(bare: Project) -> None:
+    """It is in the log of the replay, and shown with it."""
+    bring_to(bare, "")
+    for verb in ("create k totals", "start k", "follow k", "unfollow k", "start k --from-zero --yes"):
+        ending = bare("replays", *verb.split(), "--why", f"so {verb.split()[0]}")
+        assert ending.code == 0, ending
+    shown = show(bare)
+    assert [(deed["what"], deed["why"]) for deed in shown["log"]] == [
+        ("start", "so start"),
+        ("unfollow", "so unfollow"),
+        ("follow", "so follow"),
+        ("start", "so start"),
+        ("create", "so create"),
+    ]
+    assert bare("replays", "remove", "k", "--yes", "--why", "so remove").code == 0
+    with closing(sqlite3.connect(bare.folder / ".penstock/events.db")) as database:
+        [[why]] = database.execute("SELECT why FROM penstock_replay_log WHERE what = 'remove'").fetchall()
+    assert why == "so remove"
+
+
+@pytest.mark.covers("ZDT-12", "ZDT-16")
+def test_a_rollback_is_forced_with_a_reason(bare: Project) -> None:
+    """The former one lags too far: refused, by force refused without a reason, and done with one, which is kept."""
+    bring_to(bare, "promoted")
+    assert bare("replays", "unfollow", "k").code == 0
+    pay(bare, *["ann"] * 1100)
+    refused = bare("replays", "rollback", "k", "--yes")
+    assert (refused.code, "1,100 events to take" in refused.err) == (1, True), refused
+    assert bare("replays", "rollback", "k", "--yes", "--force").code == 2
+    planned = bare("replays", "rollback", "k", "--force", "--why", "at once", "--dry-run")
+    assert (planned.code, "(--force overrides it)" in planned.out) == (0, True), planned
+    ending = bare("replays", "rollback", "k", "--yes", "--force", "--why", "at once")
+    assert ending.code == 0, ending
+    assert show(bare)["log"][0]["why"].startswith("at once (lag: it has 1,100 events to take")
 
 
 @pytest.mark.covers("ZDT-16")

@@ -25,13 +25,16 @@ from penstock.cli._replays_shown import (
 )
 from penstock.operations import Part, ReplayIntent, ReplayStep
 
-__all__ = ["NOUN", "Key", "app_if_any", "create_replay", "decided", "follow_replay", "start_replay"]
+__all__ = ["NOUN", "Key", "Why", "app_if_any", "create_replay", "decided", "follow_replay", "start_replay"]
 
 NOUN: Final = Noun(
     "replays", "Replays: read models built anew beside the live ones, compared, switched, and switched back."
 )
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The key of the replay.")]
+Why = Annotated[
+    str | None, typer.Option("--why", metavar="TEXT", help="The reason, for the log of the replay.")
+]
 _Projections = Annotated[
     list[str], typer.Argument(metavar="PROJECTION...", help="One or several; also MODULE:CLASS of handlers.")
 ]
@@ -133,6 +136,7 @@ async def create_replay(
     processes: Annotated[
         int, typer.Option("--processes", metavar="N", min=1, help="How many play to it at once.")
     ] = 1,
+    why: Why = None,
     dry_run: DryRun = False,
 ) -> None:
     """Make an empty copy of the read models of some projections, by the code's present definitions."""
@@ -149,7 +153,7 @@ async def create_replay(
                 plan_shown(cli.out, plan)
             return
         replay = await operations.replays.create(
-            name, chosen, part=part, processes=processes, who=login_name()
+            name, chosen, part=part, processes=processes, who=login_name(), why=why
         )
         next_steps = (await operations.replays.show(name)).next_steps
     if cli.out.json:
@@ -166,6 +170,7 @@ async def start_replay(
     from_zero: Annotated[
         bool, typer.Option("--from-zero", help="Empty the copy first, and play all of history.")
     ] = False,
+    why: Why = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> int:
@@ -178,7 +183,7 @@ async def start_replay(
             return DONE
         async with playing(cli, operations, key, from_zero=from_zero) as told:
             progress = await operations.replays.start(
-                key, from_zero=from_zero, on_progress=told.hear, who=login_name()
+                key, from_zero=from_zero, on_progress=told.hear, who=login_name(), why=why
             )
     if cli.out.json:
         cli.out.document(progress=progress, handled=told.handled, seconds=told.seconds, dry_run=False)
@@ -191,7 +196,7 @@ async def start_replay(
 
 
 @NOUN.verb("follow")
-async def follow_replay(cli: Cli, key: Key, dry_run: DryRun = False) -> int:
+async def follow_replay(cli: Cli, key: Key, why: Why = None, dry_run: DryRun = False) -> int:
     """Have whoever runs the projections feed the copy, too. One that is behind is caught up first."""
     app = cli.app()
     cli.logs(app)
@@ -200,7 +205,7 @@ async def follow_replay(cli: Cli, key: Key, dry_run: DryRun = False) -> int:
         if not decided(cli, intent, yes=True, dry_run=dry_run):
             return DONE
         async with playing(cli, operations, key) as told:
-            progress = await operations.replays.follow(key, on_progress=told.hear, who=login_name())
+            progress = await operations.replays.follow(key, on_progress=told.hear, who=login_name(), why=why)
     if cli.out.json:
         cli.out.document(progress=progress, handled=told.handled, dry_run=False)
     else:
@@ -211,13 +216,13 @@ async def follow_replay(cli: Cli, key: Key, dry_run: DryRun = False) -> int:
 
 
 @NOUN.verb("unfollow")
-async def unfollow_replay(cli: Cli, key: Key, dry_run: DryRun = False) -> int:
+async def unfollow_replay(cli: Cli, key: Key, why: Why = None, dry_run: DryRun = False) -> int:
     """Have nobody feed the copy any more; it stays as it is."""
     async with cli.operations(app_if_any(cli)) as operations:
         intent = await operations.replays.intent(key, "unfollow")
         if not decided(cli, intent, yes=True, dry_run=dry_run):
             return DONE
-        progress = await operations.replays.unfollow(key, who=login_name())
+        progress = await operations.replays.unfollow(key, who=login_name(), why=why)
     if cli.out.json:
         cli.out.document(progress=progress, dry_run=False)
     else:

@@ -10,15 +10,15 @@ from penstock.cli._errors import DONE, REFUSED, WrongUsage
 from penstock.cli._options import DryRun, Yes
 from penstock.cli._output import forget_stdout, short_duration
 from penstock.cli._person import login_name
-from penstock.cli._replays import NOUN, Key, app_if_any, decided
+from penstock.cli._replays import NOUN, Key, Why, app_if_any, decided
 from penstock.cli._replays_shown import finding_lines, verification_shown
 from penstock.errors import ReplayRefusedError
 from penstock.operations import ReplayIntent, Switched
 
 __all__ = ["promote_replay", "remove_replay", "rollback_replay", "verify_replay"]
 
-_Why = Annotated[
-    str | None, typer.Option("--why", metavar="TEXT", help="The reason, for the log of the replay.")
+_Forced = Annotated[
+    bool, typer.Option("--force", help="Also where what was looked at is in the way; needs --why.")
 ]
 
 
@@ -68,16 +68,13 @@ async def verify_replay(
 async def promote_replay(
     cli: Cli,
     key: Key,
-    force: Annotated[
-        bool, typer.Option("--force", help="Also if it lags or was not verified; needs --why.")
-    ] = False,
-    why: _Why = None,
+    force: _Forced = False,
+    why: Why = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> int:
     """Make the copy live, all its tables at once. What was live is kept and fed, so that you can roll back."""
-    if force and not (why or "").strip():
-        raise WrongUsage("--force needs a reason, which is recorded", remedy="say --why TEXT")
+    _check_reason(why, force=force)
     app = cli.app()
     cli.logs(app)
     async with cli.operations(app) as operations:
@@ -94,37 +91,50 @@ async def promote_replay(
 
 @NOUN.verb("rollback")
 async def rollback_replay(
-    cli: Cli, key: Key, why: _Why = None, yes: Yes = False, dry_run: DryRun = False
+    cli: Cli,
+    key: Key,
+    force: _Forced = False,
+    why: Why = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
 ) -> int:
     """Make the former read model live again, by the same switch. The copy then follows as before."""
+    _check_reason(why, force=force)
     app = app_if_any(cli)
     cli.logs(app)
     async with cli.operations(app) as operations:
-        intent = await operations.replays.intent(key, "roll back")
+        intent = await operations.replays.intent(key, "roll back", force=force)
         if not _decided(cli, intent, yes=yes, dry_run=dry_run, step="be rolled back"):
             return REFUSED if intent.refusals else DONE
         with cli.out.progress(f"Rolling back {key}", total=None) as bar:
             switched = await operations.replays.rollback(
-                key, say=lambda text: bar.to(0, text), who=login_name(), why=why
+                key, force=force, say=lambda text: bar.to(0, text), who=login_name(), why=why
             )
     _tell(cli, intent, switched, "rolled back")
     return DONE
 
 
 @NOUN.verb("remove")
-async def remove_replay(cli: Cli, key: Key, yes: Yes = False, dry_run: DryRun = False) -> int:
+async def remove_replay(
+    cli: Cli, key: Key, why: Why = None, yes: Yes = False, dry_run: DryRun = False
+) -> int:
     """Drop the copy and the record of a replay. What is live stays; of a promoted one the former goes."""
     async with cli.operations(app_if_any(cli)) as operations:
         intent = await operations.replays.intent(key, "remove")
         if not decided(cli, intent, yes=yes, dry_run=dry_run):
             return DONE
-        replay = await operations.replays.remove(key, who=login_name())
+        replay = await operations.replays.remove(key, who=login_name(), why=why)
     if cli.out.json:
         cli.out.document(replay=replay, dry_run=False)
     else:
         former = "the former read model" if replay.state == "promoted" else "its copy"
         cli.out.say(f"{key}: removed, with {former}; what is live stays")
     return DONE
+
+
+def _check_reason(why: str | None, *, force: bool) -> None:
+    if force and not (why or "").strip():
+        raise WrongUsage("--force needs a reason, which is recorded", remedy="say --why TEXT")
 
 
 def _decided(cli: Cli, intent: ReplayIntent, *, yes: bool, dry_run: bool, step: str) -> bool:

@@ -99,11 +99,12 @@ class ReplayOperations:
         part: Part | None = None,
         processes: int = 1,
         who: str | None = None,
+        why: str | None = None,
     ) -> Replay:
         """Make an empty copy of their read models. Raises as `ReplayManager.create`."""
         await self._check_new(key)
         return await self._app.replays.create(
-            key, projections, part=part, processes=processes, who=_name(who)
+            key, projections, part=part, processes=processes, who=_name(who), reason=_reason(who, why)
         )
 
     async def start(
@@ -113,24 +114,32 @@ class ReplayOperations:
         from_zero: bool = False,
         on_progress: OnProgress | None = None,
         who: str | None = None,
+        why: str | None = None,
     ) -> ReplayProgress:
         """Play history to it here, to the end of the store. Raises as `ReplayManager.start`."""
         manager = await self._at_work(key)
-        return await manager.start(key, from_zero=from_zero, on_progress=on_progress, who=_name(who))
+        return await manager.start(
+            key, from_zero=from_zero, on_progress=on_progress, who=_name(who), reason=_reason(who, why)
+        )
 
     # -- following ----------------------------------------------------------------------------------------------
 
     async def follow(
-        self, key: str, *, on_progress: OnProgress | None = None, who: str | None = None
+        self,
+        key: str,
+        *,
+        on_progress: OnProgress | None = None,
+        who: str | None = None,
+        why: str | None = None,
     ) -> ReplayProgress:
         """Have it fed, caught up first. Raises as `ReplayManager.follow`."""
         manager = await self._at_work(key)
-        return await manager.follow(key, on_progress=on_progress, who=_name(who))
+        return await manager.follow(key, on_progress=on_progress, who=_name(who), reason=_reason(who, why))
 
-    async def unfollow(self, key: str, *, who: str | None = None) -> ReplayProgress:
+    async def unfollow(self, key: str, *, who: str | None = None, why: str | None = None) -> ReplayProgress:
         """Have nobody feed it any more. Raises as `ReplayManager.unfollow`."""
         manager, _ = await self._found(key)
-        return await manager.unfollow(key, who=_name(who))
+        return await manager.unfollow(key, who=_name(who), reason=_reason(who, why))
 
     async def verify(
         self,
@@ -167,7 +176,7 @@ class ReplayOperations:
         reasons: list[str] = []
         if step in ("promote", "roll back"):
             findings = await manager.preflight(key)
-            reasons = reasons_against(findings, force=force and step == "promote")
+            reasons = reasons_against(findings, force=force)
         if step == "roll back":
             reasons += _without_way_back(replay)
         says = _says(step, replay, await manager.progress(replay.key), from_zero=from_zero)
@@ -187,16 +196,22 @@ class ReplayOperations:
         return await manager.promote(key, force=force, say=say, who=_name(who), reason=_reason(who, why))
 
     async def rollback(
-        self, key: str, *, say: Say | None = None, who: str | None = None, why: str | None = None
+        self,
+        key: str,
+        *,
+        force: bool = False,
+        say: Say | None = None,
+        who: str | None = None,
+        why: str | None = None,
     ) -> Switched:
-        """Make the former read model live again. Raises as `ReplayManager.rollback`."""
+        """Make the former read model live again. *force* needs *why*. Raises as `ReplayManager.rollback`."""
         manager = await self._at_work(key)
-        return await manager.rollback(key, say=say, who=_name(who), reason=_reason(who, why))
+        return await manager.rollback(key, force=force, say=say, who=_name(who), reason=_reason(who, why))
 
-    async def remove(self, key: str, *, who: str | None = None) -> Replay:
+    async def remove(self, key: str, *, who: str | None = None, why: str | None = None) -> Replay:
         """Drop what is not live of it, and its record; as it was before. Raises as `ReplayManager.remove`."""
         manager, replay = await self._found(key)
-        await manager.remove(key, who=_name(who))
+        await manager.remove(key, who=_name(who), reason=_reason(who, why))
         return replay
 
     # -- finding ------------------------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 from penstock.errors import StoreError
 from penstock.projections._engine._status import statuses
-from penstock.projections.abc import ProjectionPlan, ProjectionStatus
+from penstock.projections.abc import LIVE, ProjectionPlan, ProjectionStatus
 from penstock.replays import _plays
 from penstock.replays._records import Record, Records
 from penstock.replays.abc import Play, ReadModelCopy, Replay, ReplayProgress
 from penstock.store.abc import EventReader
 
-__all__ = ["last_play", "progress_of", "standing", "with_error"]
+__all__ = ["last_play", "progress_of", "standing", "standing_live", "with_error"]
 
 Readers = Mapping[str, Callable[[], EventReader]]
 
@@ -34,6 +34,14 @@ def standing(
         with closing(copy.database.connect(application="penstock replays")) as connection:
             found = statuses(copy.database, connection, readers, plans=known, generation=copy.key)
     return [each for each in found if each.name in names]
+
+
+def standing_live(copy: ReadModelCopy, record: Record) -> list[ProjectionStatus]:
+    """Each projection of a replay that ever ran, as what is live stands; its lag is not looked at."""
+    database = copy.live_database
+    with closing(database.connect(application="penstock replays")) as connection:
+        found = statuses(database, connection, {}, generation=LIVE)
+    return [each for each in found if each.name in record.replay.projections]
 
 
 def progress_of(replay: Replay, found: Sequence[ProjectionStatus], play: Play | None) -> ReplayProgress:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Final
 
-from penstock.errors import ReplayBusyError, StoreError
+from penstock.errors import ReplayBusyError, ReplayError, StoreError
 from penstock.projections._engine import _lease
 from penstock.projections._engine._sql import dumps, rows, transaction
 from penstock.replays._elsewhere_places import Elsewhere, Models, models_of
@@ -27,9 +27,11 @@ _UNMADE: Final[Mapping[str, object]] = {"place": "", "is_verified": False, "form
 """What the record says while its copy is being removed: if that is cut short, there is no copy to rely on."""
 
 
-def create(records: Records, replay: Replay, copy: ReadModelCopy, candidates: Sequence[Candidate]) -> None:
+def create(
+    records: Records, replay: Replay, copy: ReadModelCopy, candidates: Sequence[Candidate], *, why: str = ""
+) -> None:
     """Make a record and its copy; whatever is raised, neither is left. Raises `ReplayExistsError`, `ReplayError`."""
-    records.insert(replay)
+    records.insert(replay, why=why)
     try:
         Elsewhere(records.database, replay.key, models_of(candidates)).make()
         copy.create(candidates)
@@ -52,33 +54,51 @@ def ensure_made(records: Records, record: Record, site: Site) -> None:
 
 
 def remove(
-    records: Records, record: Record, copy: ReadModelCopy, who: str, elsewhere: Models | None = None
+    records: Records,
+    record: Record,
+    copy: ReadModelCopy,
+    who: str,
+    elsewhere: Models | None = None,
+    *,
+    why: str = "",
 ) -> None:
-    """Have nobody feed it, wait until nobody does, and remove it. Raises `ReplayBusyError`."""
+    """Have nobody feed it, wait until nobody does, and remove it. Raises `ReplayBusyError`; it is as it was then."""
     key = record.replay.key
-    if record.replay.state == "building":
-        if holder := _holder(copy, record):
-            raise ReplayBusyError(key, step="be removed", reason=f"it is played by {holder}")
-    elif record.is_fed:
+    if record.replay.state == "building" and (holder := _holder(copy, record)):
+        raise ReplayBusyError(key, step="be removed", reason=f"it is played by {holder}")
+    if record.is_fed:
         records.move(key, "unfollow", changes={"is_fed": False})
-        _wait_let_go(copy, record)
-    former = records.get(key).replay
-    records.move(key, "remove", changes=_UNMADE)
     try:
-        Elsewhere(records.database, key, elsewhere or {}).remove()
+        if record.is_fed:
+            _wait_let_go(copy, record)
+        # Nothing is marked before it is sure to go through: who is at it would find himself without a copy.
+        with copy.alone():
+            former = records.get(key).replay
+            records.move(key, "remove", changes=_UNMADE)
+        _take_away(records, copy, former, elsewhere or {})
+    except Exception:
+        if record.is_fed:
+            with suppress(ReplayError):
+                records.move(key, "follow", changes={"is_fed": True})
+        raise
+    records.remove(key, who=who, why=why)
+
+
+def _take_away(records: Records, copy: ReadModelCopy, former: Replay, elsewhere: Models) -> None:
+    try:
+        Elsewhere(records.database, former.key, elsewhere).remove()
         forget_lanes(copy)
         copy.drop()
     except Exception:
         # It is all there still; only of a process that was killed is the rest not known.
         records.set(
-            key,
+            former.key,
             state=former.state,
             place=former.place,
             is_verified=former.is_verified,
             former_versions=dumps(former.former_versions),
         )
         raise
-    records.remove(key, who=who)
 
 
 def _wait_let_go(copy: ReadModelCopy, record: Record) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from penstock.errors import ConfigurationError, ReplayBusyError, ReplayExistsError
 from penstock.projections import Projection
+from penstock.projections._engine import _requests
 from penstock.projections._engine._run import Supervised
 from penstock.projections.abc import ProjectionPlan, ProjectionStatus
 from penstock.replays import _looking
@@ -96,8 +97,9 @@ class Managing:
         standing = await self._standing(there)
         copy = copy_here(self._workplace, there)
         elsewhere = not_compared(models_here(self._workplace, there.record))
+        live = await asyncio.to_thread(_looking.standing_live, copy, there.record)
         of_copy = await asyncio.to_thread(copy.preflight)
-        return [*standing_findings(there.record, standing), *elsewhere, *of_copy]
+        return [*standing_findings(there.record, standing, live), *elsewhere, *of_copy]
 
     async def _move(
         self,
@@ -106,11 +108,12 @@ class Managing:
         *,
         who: str = "",
         which: str = "",
+        why: str = "",
         changes: Mapping[str, object] | None = None,
     ) -> Record:
         return await asyncio.to_thread(
             lambda: there.records.move(
-                there.key, step, who=who or this_process(), which=which, changes=changes
+                there.key, step, who=who or this_process(), which=which, why=why, changes=changes
             )
         )
 
@@ -122,6 +125,7 @@ class Managing:
         background: bool = False,
         on_progress: OnProgress | None = None,
         who: str = "",
+        why: str = "",
     ) -> None:
         site = await site_of(self._workplace, there)
         await kept(asyncio.to_thread(ensure_made, there.records, there.record, site))
@@ -129,10 +133,23 @@ class Managing:
             site,
             from_zero=from_zero,
             who=who or this_process(),
+            why=why,
             background=background,
             on_progress=on_progress,
             parts=self._parts if there.record.replay.processes > 1 else None,
         )
+
+    async def _try_again(self, there: Found) -> None:
+        """Have those that stand before an event in the copy go on at once."""
+        record, copy = there.record, copy_here(self._workplace, there)
+
+        def tried() -> None:
+            if (record.replay.state == "promoted" and not record.replay.former_versions) or not copy.exists():
+                return
+            with closing(copy.database.connect(application="penstock replays")) as connection:
+                _requests.retry(copy.database, connection, record.replay.projections, generation=there.key)
+
+        await kept(asyncio.to_thread(tried))
 
     async def _declared_live(self, site: Site) -> Mapping[str, Supervised]:
         """What runs the live generations here, as far as versions fit."""

@@ -26,6 +26,7 @@ from penstock.projections._engine._sql import lock_of, one
 from penstock.projections.abc import LIVE, Checkpoint
 from penstock.replays._distance import Distance, HandlerFailed, approach, events_between
 from penstock.replays.abc import Candidate, Held, ReadModelCopy
+from penstock.store._sqlite._database import SqliteConnection
 from penstock.store.abc import EventReader
 from penstock.store.database import Connection, Database
 
@@ -378,6 +379,8 @@ def _be_brief(database: Database, connection: Connection) -> None:
     """Wait only shortly for the one lock of a file."""
     if database.dialect == "sqlite":
         database.execute(connection, f"PRAGMA busy_timeout = {_LOCK_MS}")
+        if isinstance(connection, SqliteConnection):
+            connection.waits_ms, connection.wait_seconds = _LOCK_MS, _LOCK_MS / 1000
 
 
 def _begin(database: Database, connection: Connection) -> None:

@@ -81,6 +81,7 @@ async def play(
     *,
     from_zero: bool = False,
     who: str = "",
+    why: str = "",
     background: bool = False,
     on_progress: OnProgress | None = None,
     parts: PlaysParts | None = None,
@@ -96,20 +97,21 @@ async def play(
         ReplayError: A handler failed, or left its copy (`IsolationError`); the live read model is as it was.
         StoreUnavailableError: A database went away; what is committed stays, and playing goes on by itself later.
     """
-    await _Playing(site, who, LeaseTerms(lease), background, on_progress, parts).run(from_zero=from_zero)
+    playing = _Playing(site, (who, why), LeaseTerms(lease), background, on_progress, parts)
+    await playing.run(from_zero=from_zero)
 
 
 class _Playing:
     def __init__(
         self,
         site: Site,
-        who: str,
+        asked: tuple[str, str],
         terms: LeaseTerms,
         background: bool,
         on_progress: OnProgress | None,
         parts: PlaysParts | None,
     ) -> None:
-        self._site, self._who, self._terms = site, who, terms
+        (self._who, self._why), self._site, self._terms = asked, site, terms
         self._background, self._on_progress, self._parts = background, on_progress, parts
         self._told = Told()
         self._number = 0
@@ -180,6 +182,7 @@ class _Playing:
             "start",
             who=self._who,
             which="from zero" if anew else "",
+            why=self._why,
             changes={"error": "", "is_verified": False} if anew else {"error": ""},
             also=recorded,
         )

@@ -190,7 +190,7 @@ class Records:
             raise UnknownReplayError(key)
         return found
 
-    def insert(self, replay: Replay) -> None:
+    def insert(self, replay: Replay, *, why: str = "") -> None:
         """Add a new one, in state ``created``. Raises `ReplayExistsError`."""
         database = self.database
 
@@ -219,6 +219,7 @@ class Records:
                 "create",
                 who=replay.created_by,
                 which=", ".join(replay.projections),
+                why=why,
             )
 
         self.within(inserted)
@@ -286,12 +287,12 @@ class Records:
 
         self.within(forgotten)
 
-    def remove(self, key: str, *, who: str) -> None:
-        """Remove it, its plays and its reports; the log says who did."""
+    def remove(self, key: str, *, who: str, why: str = "") -> None:
+        """Remove it, its plays and its reports; the log says who did, and why."""
 
         def removed(connection: Connection) -> None:
             delete(self.database, connection, key)
-            note(self.database, connection, key, "remove", who=who)
+            note(self.database, connection, key, "remove", who=who, why=why)
 
         self.within(removed)
 

@@ -43,8 +43,10 @@ PATIENCE: Final = timedelta(seconds=30)
 """How long both generations are tried to be held at one position."""
 
 
-def standing_findings(record: Record, found: Sequence[ProjectionStatus]) -> list[Finding]:
-    """What the record and the copy's checkpoints say about a promotion."""
+def standing_findings(
+    record: Record, found: Sequence[ProjectionStatus], live: Sequence[ProjectionStatus] = ()
+) -> list[Finding]:
+    """What the record, and the checkpoints of the copy and of what is live, say about a switch."""
     replay, findings = record.replay, list[Finding]()
     lag = sum(each.lag_events for each in found)
     if lag > FAR:
@@ -73,6 +75,7 @@ def standing_findings(record: Record, found: Sequence[ProjectionStatus]) -> list
                     f"{each.parked} events wait among the failures of the copy",
                 )
             )
+    findings += _left_behind(found, live)
     if replay.state == "promoted":
         return findings
     if replay.verified_at is None:
@@ -92,6 +95,22 @@ def standing_findings(record: Record, found: Sequence[ProjectionStatus]) -> list
     return findings
 
 
+def _left_behind(found: Sequence[ProjectionStatus], live: Sequence[ProjectionStatus]) -> list[Finding]:
+    """Live ones that stand before an event which their copy has handled: both would never be at one position."""
+    places = {each.name: each.position for each in found}
+    return [
+        Finding(
+            "refusal",
+            f"projection {each.name}",
+            f"what is live stands at position {each.position} before an event ({each.error}), and the copy is at "
+            f"{places[each.name]}; mend the live one, or leave it behind",
+            can_be_forced=True,
+        )
+        for each in live
+        if each.error and each.position < places.get(each.name, 0)
+    ]
+
+
 def reasons_against(findings: Sequence[Finding], *, force: bool) -> list[str]:
     """What stands in the way."""
     return [
@@ -101,15 +120,17 @@ def reasons_against(findings: Sequence[Finding], *, force: bool) -> list[str]:
     ]
 
 
-def overridden(findings: Sequence[Finding]) -> list[Finding]:
-    """What is overridden by force."""
-    return [each for each in findings if each.severity == "refusal" and each.can_be_forced]
+def overridden(findings: Sequence[Finding], reason: str) -> str:
+    """The reason with what is overridden for it; empty if there is nothing to override."""
+    found = [each for each in findings if each.severity == "refusal" and each.can_be_forced]
+    said = "; ".join(f"{each.subject}: {each.message}" for each in found)
+    return f"{reason} ({said})" if said else ""
 
 
-def check_reason(key: str, reason: str, *, force: bool) -> None:
+def check_reason(key: str, reason: str, *, force: bool, doing: str = "promoting") -> None:
     """Raises `UsageError` for force without a reason, which is what the record has to say later."""
     if force and not reason.strip():
-        raise UsageError(f"promoting replay {key!r} by force needs a reason, which is recorded: give reason=")
+        raise UsageError(f"{doing} replay {key!r} by force needs a reason, which is recorded: give reason=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +145,7 @@ class Switch:
     who: str
     reason: str = ""
     override: str = ""
+    is_forced: bool = False
     patience: timedelta = PATIENCE
 
     def promote(self, record: Record, say: Callable[[str], None]) -> Switched:
@@ -170,6 +192,8 @@ class Switch:
             self.reader_for,
             patience=self.patience,
             declared_live=self.declared_live,
+            # A live projection that stands before an event is what a rebuild is often for; force leaves it behind.
+            ahead_is_fine=self.is_forced,
         ) as held:
             versions.clear()
             versions.update(live_versions(self.copy.live_database, held.live, self._names))

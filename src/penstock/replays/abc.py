@@ -17,6 +17,7 @@ from penstock.store.database import Connection, Database
 __all__ = [
     "Candidate",
     "Column",
+    "Comparing",
     "CopiedTable",
     "CopySize",
     "Finding",
@@ -352,6 +353,13 @@ class ReadModelCopy(Protocol):
 
         *meet* holds both at one position. *record* is called inside the transaction of `Held.live`, last of all.
         Where a lock is not had soon, it gives way, waits and tries again. Raises `ReplayBusyError` in the end.
+        """
+        ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep others from what it is written in until the block ends, as far as leases do not tell of them.
+
+        Raises `ReplayBusyError` if somebody is at it; nothing was changed then.
         """
         ...
 

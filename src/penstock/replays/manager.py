@@ -5,53 +5,31 @@ called from any process that has the app, also from one that was started after a
 """
 
 import asyncio
-import builtins
 from collections.abc import Sequence
 
-from penstock.errors import ReplayRefusedError
-from penstock.projections.abc import ProjectionStatus
-from penstock.replays import _looking, _moves, _plays, _switching
+from penstock.replays import _plays
 from penstock.replays._aside import LooksAside
 from penstock.replays._candidates import candidates_of, check_part, narrowed
 from penstock.replays._lanes import check_processes
 from penstock.replays._making import create, remove
-from penstock.replays._managing import Managing, Say, keep_report, kept, silent, target_of, this_process
-from penstock.replays._meeting import meet
+from penstock.replays._manager_switches import Switches
+from penstock.replays._managing import kept, target_of, this_process
 from penstock.replays._planning import planned
 from penstock.replays._playing import OnProgress
 from penstock.replays._records import Records
-from penstock.replays._switching import Switch
-from penstock.replays._workplace import (
-    Found,
-    chosen,
-    copy_here,
-    find,
-    models_here,
-    open_stores,
-    site_of,
-    stores_of,
-)
-from penstock.replays.abc import (
-    Finding,
-    Part,
-    Play,
-    Replay,
-    ReplayProgress,
-    Switched,
-    Verification,
-)
+from penstock.replays._workplace import chosen, copy_here, models_here, open_stores
+from penstock.replays.abc import Part, Replay, ReplayProgress
 from penstock.replays.copies import copied_tables, copy_of
-from penstock.replays.values import ReplayDeed, ReplayPlan
-from penstock.replays.verifying import Check, latest, verify
+from penstock.replays.values import ReplayPlan
 
 __all__ = ["ReplayManager"]
 
 
-class ReplayManager(Managing, LooksAside):
+class ReplayManager(Switches, LooksAside):
     """The replays of an app: ``app.replays``.
 
     Everything may raise `StoreUnavailableError`, `StoreRefusedError`, and for a key that is unknown
-    `UnknownReplayError`. *who* is noted in the log; left out, it is the process.
+    `UnknownReplayError`. *who* and *reason* are noted in the log; without *who* it is the process.
     """
 
     # -- beginning ------------------------------------------------------------------------------------------------
@@ -88,6 +66,7 @@ class ReplayManager(Managing, LooksAside):
         part: Part | None = None,
         processes: int = 1,
         who: str = "",
+        reason: str = "",
     ) -> Replay:
         """Make an empty copy of the read models of these projections, by the code's present definitions.
 
@@ -120,7 +99,7 @@ class ReplayManager(Managing, LooksAside):
             processes=processes,
             created_by=who or this_process(),
         )
-        await kept(asyncio.to_thread(create, records, replay, copy, candidates))
+        await kept(asyncio.to_thread(create, records, replay, copy, candidates, why=reason))
         return await self._replay(await self._found(key))
 
     async def start(
@@ -130,6 +109,7 @@ class ReplayManager(Managing, LooksAside):
         from_zero: bool = False,
         on_progress: OnProgress | None = None,
         who: str = "",
+        reason: str = "",
     ) -> ReplayProgress:
         """Play history to the copy, from where it stands to the end of the store; it may be started again and again.
 
@@ -142,7 +122,7 @@ class ReplayManager(Managing, LooksAside):
             ReplayError: A handler failed, or left its copy (`IsolationError`); the live read model is as it was.
         """
         there = await self._found(key)
-        await self._play(there, from_zero=from_zero, on_progress=on_progress, who=who)
+        await self._play(there, from_zero=from_zero, on_progress=on_progress, who=who, why=reason)
         return await self.progress(key)
 
     async def resume(self, key: str) -> bool:
@@ -157,60 +137,15 @@ class ReplayManager(Managing, LooksAside):
         await self._play(there, background=True)
         return True
 
-    # -- looking --------------------------------------------------------------------------------------------------
-
-    async def get(self, key: str) -> Replay | None:
-        """A replay; ``None`` if there is none. Its error is that of the last play, or what its feeder stands at."""
-        there = await find(self._workplace, key)
-        return None if there is None else await self._replay(there)
-
-    async def list(self) -> builtins.list[Replay]:
-        """All replays, by key."""
-        everything: list[Found] = []
-        for name in stores_of(self._workplace):
-            backend = await self._workplace.store(name).open()
-            records = await asyncio.to_thread(Records(backend.database).all)
-            everything += [Found(backend, record) for record in records]
-        return [await self._replay(each) for each in sorted(everything, key=lambda each: each.key)]
-
-    async def progress(self, key: str) -> ReplayProgress:
-        """How far it is at this moment, whoever works on it."""
-        there = await self._found(key)
-        standing = await self._standing(there)
-        last = await asyncio.to_thread(_looking.last_play, there.records, key)
-        return _looking.progress_of(there.record.replay, standing, last)
-
-    async def lag(self, key: str) -> int:
-        """How many events its projections have still to take; of those that none of them handles none count."""
-        return sum(each.lag_events for each in await self.statuses(key))
-
-    async def statuses(self, key: str) -> builtins.list[ProjectionStatus]:
-        """How each of its projections stands in the copy."""
-        return await self._standing(await self._found(key))
-
-    async def plays(self, key: str) -> builtins.list[Play]:
-        """Every stretch of history that was played to it, latest first."""
-        records = (await self._found(key)).records
-        return await asyncio.to_thread(
-            records.call, lambda connection: _plays.latest(records.database, connection, key)
-        )
-
-    async def log(self, key: str) -> builtins.list[ReplayDeed]:
-        """Who did what to it, latest first; also of one that was removed."""
-        deeds: list[ReplayDeed] = []
-        for name in stores_of(self._workplace):
-            backend = await self._workplace.store(name).open()
-            deeds += await asyncio.to_thread(Records(backend.database).log, key)
-        return sorted(deeds, key=lambda deed: deed.at, reverse=True)
-
     # -- following ------------------------------------------------------------------------------------------------
 
     async def follow(
-        self, key: str, *, on_progress: OnProgress | None = None, who: str = ""
+        self, key: str, *, on_progress: OnProgress | None = None, who: str = "", reason: str = ""
     ) -> ReplayProgress:
         """Have whoever runs the projections feed the copy as well, by a runner and a checkpoint of its own.
 
         One that is behind is caught up first. Of a promoted one it is the former live read model that is fed again.
+        One that is fed already and stands before an event goes on with it at once, with all its attempts.
 
         Raises as `start`.
         """
@@ -225,153 +160,21 @@ class ReplayManager(Managing, LooksAside):
                     on_progress(progress)
 
             if there.record.replay.state != "built" or await self.lag(key):
-                await self._play(there, on_progress=noted, who=who)
+                await self._play(there, on_progress=noted, who=who, why=reason)
             which = f"after {handled:,} events" if handled else ""
         else:
             which = ""
-        await self._move(there, "follow", who=who, which=which, changes={"is_fed": True})
+        await self._move(there, "follow", who=who, which=which, why=reason, changes={"is_fed": True})
+        await self._try_again(there)
         return await self.progress(key)
 
-    async def unfollow(self, key: str, *, who: str = "") -> ReplayProgress:
+    async def unfollow(self, key: str, *, who: str = "", reason: str = "") -> ReplayProgress:
         """Have nobody feed the copy any more; it stays as it is. Raises `ReplayMoveError` if it is not fed."""
         there = await self._found(key)
-        await self._move(there, "unfollow", who=who, changes={"is_fed": False})
+        await self._move(there, "unfollow", who=who, why=reason, changes={"is_fed": False})
         return await self.progress(key)
 
-    # -- comparing ------------------------------------------------------------------------------------------------
-
-    async def verify(
-        self,
-        key: str,
-        *,
-        checks: Sequence[Check] = (),
-        samples: Sequence[str] = (),
-        rows: int = 20,
-        on_progress: Say | None = None,
-        who: str = "",
-    ) -> Verification:
-        """Compare the copy with what is live, at one position; the report is kept, and a promotion asks for it.
-
-        Both stand still for a moment, while the comparison begins. *checks* are SQL that must find no rows in the copy,
-        or functions of both sides; *samples* are queries that must answer the same. At most *rows* differing rows of
-        each table are shown. *on_progress* is told what is being done.
-
-        Raises:
-            ReplayMoveError: It is not built.
-            ReplayBusyError: They could not be held at one position; nothing was changed.
-        """
-        there = await self._found(key)
-        _moves.after(key, "verify", there.record.replay.state)
-        site = await site_of(self._workplace, there)
-        meeting = meet(
-            site.candidates,
-            site.copy,
-            lambda store: site.stores[store].reader(),
-            patience=_switching.PATIENCE,
-            declared_live=await self._declared_live(site),
-        )
-        part = there.record.replay.part
-        report = await kept(
-            asyncio.to_thread(
-                verify,
-                site.copy,
-                meeting,
-                part=part,
-                keys=[stream.partition("-")[2] for stream in part.streams],
-                checks=checks,
-                samples=samples,
-                rows=rows,
-                say=on_progress or silent,
-            )
-        )
-        await asyncio.to_thread(keep_report, there.records, there.record, report, who or this_process())
-        return report
-
-    async def reports(self, key: str) -> builtins.list[Verification]:
-        """What comparisons found, latest first."""
-        records = (await self._found(key)).records
-        return await asyncio.to_thread(
-            records.call, lambda connection: latest(records.database, connection, key)
-        )
-
-    # -- switching ------------------------------------------------------------------------------------------------
-
-    async def preflight(self, key: str) -> builtins.list[Finding]:
-        """What stands in the way of a promotion (of the way back, if it is promoted), or is worth knowing before."""
-        there = await self._found(key)
-        step: _moves.Step = "roll back" if there.record.replay.state == "promoted" else "promote"
-        _moves.after(key, step, there.record.replay.state)
-        return await self._findings(there)
-
-    async def promote(
-        self,
-        key: str,
-        *,
-        reason: str = "",
-        force: bool = False,
-        who: str = "",
-        say: Say | None = None,
-    ) -> Switched:
-        """Make the copy live, all its tables at once; the former live one then is what the replay keeps and feeds.
-
-        *force*: also if it lags, or was not verified without differences; *reason* is recorded then. *say* is told
-        what is being done.
-
-        Raises:
-            ReplayMoveError: It is not built, or is promoted already.
-            ReplayRefusedError: Something stands in the way; `preflight` lists it.
-            ReplayBusyError: Locks were not had in time; nothing was changed.
-        """
-        _switching.check_reason(key, reason, force=force)
-        there = await self._found(key)
-        record = there.record
-        _moves.after(key, "promote", record.replay.state)
-        site = await site_of(self._workplace, there)
-        findings = await self._findings(there)
-        if reasons := _switching.reasons_against(findings, force=force):
-            raise ReplayRefusedError(key, step="be promoted", reasons=reasons)
-        override = "; ".join(f"{each.subject}: {each.message}" for each in _switching.overridden(findings))
-        if override and record.replay.state == "built" and await self.lag(key) > _switching.FAR:
-            await self._play(there, who=who)
-            record = (await self._found(key)).record
-        switch = Switch(
-            there.records,
-            site.copy,
-            site.candidates,
-            await self._declared_live(site),
-            lambda store: site.stores[store].reader(),
-            who or this_process(),
-            reason,
-            f"{reason} ({override})" if override else "",
-        )
-        return await kept(asyncio.to_thread(switch.promote, record, say or silent))
-
-    async def rollback(
-        self, key: str, *, who: str = "", reason: str = "", say: Say | None = None
-    ) -> Switched:
-        """Make the former read model live again, by the same switch; nothing is lost while it was fed.
-
-        Raises as `promote`.
-        """
-        there = await self._found(key)
-        _moves.after(key, "roll back", there.record.replay.state)
-        _switching.check_way_back(there.record)
-        findings = await self._findings(there)
-        if reasons := _switching.reasons_against(findings, force=False):
-            raise ReplayRefusedError(key, step="be rolled back", reasons=reasons)
-        site = await self._site_of_any_version(there)
-        switch = Switch(
-            there.records,
-            site.copy,
-            site.candidates,
-            await self._declared_live(site),
-            lambda store: site.stores[store].reader(),
-            who or this_process(),
-            reason,
-        )
-        return await kept(asyncio.to_thread(switch.roll_back, there.record, say or silent))
-
-    async def remove(self, key: str, *, who: str = "") -> None:
+    async def remove(self, key: str, *, who: str = "", reason: str = "") -> None:
         """Remove the copy and its record; what is live stays. The log stays as well.
 
         Raises `ReplayBusyError` while somebody plays it, or feeds it and does not let go.
@@ -379,16 +182,15 @@ class ReplayManager(Managing, LooksAside):
         there = await self._found(key)
         copy = copy_here(self._workplace, there)
         elsewhere = models_here(self._workplace, there.record)
-        await kept(
-            asyncio.to_thread(remove, there.records, there.record, copy, who or this_process(), elsewhere)
-        )
+        by = who or this_process()
+        await kept(asyncio.to_thread(remove, there.records, there.record, copy, by, elsewhere, why=reason))
 
     # -- the steps under the names that others have for them ------------------------------------------------------
 
     create_replay = create
     start_replay = start
-    get_replay = get
-    get_replay_lag = lag
+    get_replay = Switches.get
+    get_replay_lag = Switches.lag
     start_projecting_to_replay = follow
-    put_replay_live = promote
+    put_replay_live = Switches.promote
     remove_replay = remove

@@ -48,6 +48,23 @@ def test_pages_leave_a_tenth_of_their_time_to_others(clock: Clock) -> None:
     assert clock.slept == [0.01], "one page leaves one gap"
 
 
+def test_the_time_between_two_pages_is_theirs_as_well(clock: Clock) -> None:
+    """While the next page is read others can write: a run that reads for long enough never sleeps."""
+    gap = Gap("sqlite")
+    for _ in range(100):
+        began = clock.now
+        clock.now += 0.01
+        gap.after(began)
+        clock.now += 0.001
+    assert clock.slept == []
+    for _ in range(100):
+        began = clock.now
+        clock.now += 0.01
+        gap.after(began)
+        clock.now += 0.0005
+    assert 0 < sum(clock.slept) < 0.1
+
+
 def test_on_postgresql_nobody_has_to_make_room(clock: Clock) -> None:
     """Writers do not wait for each other there."""
     gap = Gap("postgresql")

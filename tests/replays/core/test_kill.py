@@ -109,6 +109,9 @@ async def test_a_killed_build_goes_on_by_itself_where_the_app_runs(new_app: NewA
     async def is_built() -> bool:
         return (await app.replays.progress("k")).state == "built"
 
+    # One that ends as soon as there is nothing left to do leaves it to others.
+    await (await app.runner(Selection(only=("projection",)), until_idle=True)).run()
+    assert (await app.replays.progress("k")).state == "building"
     async with running(app):
         await until(is_built)
     assert [play.outcome for play in await app.replays.plays("k")] == ["finished", "died"]

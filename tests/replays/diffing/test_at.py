@@ -10,8 +10,10 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text, select
 from sqlalchemy.orm import Session
 
 from penstock import App
-from penstock.errors import UsageError
+from penstock.errors import ReplayError, UsageError
 from penstock.projections import ReadModel, Rows
+from penstock.projections.elsewhere import ElsewhereReadModel
+from penstock.store.work import Work
 from tests.replays.core.shop import Paid
 from tests.replays.diffing.payments import content_of, declare, pay, total_table
 
@@ -212,6 +214,35 @@ async def test_every_kind_of_read_model_can_be_looked_at(app: App) -> None:
         assert then.query("SELECT * FROM state_of_fold") == [{"key": "", "value": "10"}]
         assert then.query("SELECT count(*) AS many FROM reported") == [{"many": 3}]
         assert then.table("plain", most=1).count == 3
+
+
+@pytest.mark.covers("LEAD-14")
+async def test_a_read_model_that_lives_elsewhere_is_refused_untouched(app: App) -> None:
+    """One in another server has no throw-away copy: it is said so, and nothing of it is even asked."""
+    made: list[object] = []
+
+    class Remote(ElsewhereReadModel):
+        def __init__(self, work: Work) -> None:
+            super().__init__(work)
+            made.append(self)
+
+        def promote(self) -> None:
+            """Lead readers."""
+
+        def remove(self) -> None:
+            """Remove it."""
+
+    remote = app.projection("remote", read_model=Remote)
+
+    @remote.on(Paid)
+    def add(paid: Paid, model: Remote) -> None:
+        made.append(model)
+
+    await pay(app, 3)
+    with pytest.raises(ReplayError, match="'remote' lives elsewhere"):
+        async with app.replays.at("remote", position=3):
+            pass
+    assert made == []
 
 
 @pytest.mark.covers("LEAD-14")

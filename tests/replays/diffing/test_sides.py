@@ -50,6 +50,7 @@ def test_a_revision_is_written_out_and_the_repository_stays_as_it_is(
     project.write("app.py", "not staged")
     before = project.git("status", "--porcelain=v2"), project.git("worktree", "list")
     root = root_of(project.folder / "deep")
+    assert root is not None
     assert root == project.folder.resolve()
     commit = commit_of(root, "second")
     assert commit is not None

@@ -1,7 +1,7 @@
 """A database with read models and copies of them, and pages of events played to either."""
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -14,7 +14,7 @@ from penstock.replays.abc import Candidate, Part
 from penstock.replays.copies import copied_tables
 from penstock.store._postgres.database import PostgresDatabase
 from penstock.store.abc import StoredEvent
-from penstock.store.database import Database
+from penstock.store.database import Connection, Database
 from tests.projections.shop import Target, stored
 
 __all__ = ["Bench"]
@@ -92,6 +92,14 @@ class Bench:
                 raise
             connection.commit()
             page.committed()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction of the live database that is rolled back."""
+        with closing(self.database.connect()) as connection:
+            self.database.begin(connection)
+            yield connection
+            connection.rollback()
 
     def sql(self, *statements: str) -> None:
         """Run statements, each by itself, as a person would."""

@@ -1,11 +1,13 @@
 """Tables known by name are copied as production has them; read models that make their own, make them in the copy."""
 
 from contextlib import closing
+from typing import Any
 
 import pytest
 
 from penstock.errors import IsolationError, ReplayError
 from penstock.projections import Projection, ReadModel
+from penstock.replays.abc import Candidate
 from tests.projections.shop import OrderPlaced
 from tests.replays.postgres.bench import Bench
 from tests.replays.postgres.shapes import placed, quietly, running, shape
@@ -212,3 +214,55 @@ def test_isolation_of_what_was_never_made(bench: Bench) -> None:
     with pytest.raises(IsolationError):
         bench.play(copy, projection, placed())
     assert bench.rows("SELECT * FROM totals") == []
+
+
+@pytest.mark.covers("ZDT-2")
+def test_a_table_that_has_no_children_any_more_is_copied(bench: Bench) -> None:
+    """The server goes on to say for a while that it may have some."""
+    bench.sql(
+        "CREATE TABLE totals (n integer)", "CREATE TABLE more () INHERITS (totals)", "DROP TABLE more"
+    )
+    assert bench.rows("SELECT relhassubclass FROM pg_class WHERE relname = 'totals'") == [(True,)]
+    copy = bench.made(quietly("totals"))
+    assert bench.in_copy(copy, "SELECT * FROM totals") == []
+
+
+class Plain:
+    """Handlers of nobody's making, which see to their tables themselves; *also* is run with that."""
+
+    projection, names = "totals", None
+
+    def __init__(self, also: str = "SELECT 1") -> None:
+        self.also = also
+
+    def prepare(self, connection: Any) -> None:
+        """What is missing is made."""
+        connection.execute("CREATE TABLE IF NOT EXISTS tally (n integer)")
+        connection.execute(self.also.encode())
+
+    def begin(self, connection: Any, *, state: bytes | None, generation: str = "") -> Any:
+        """No page is ever handled."""
+        raise AssertionError(generation)
+
+    def reset(self, connection: Any, *, delete: bool = False, emitted: bool = False) -> None:
+        """Nor is anything taken out."""
+        raise AssertionError(emitted)
+
+
+@pytest.mark.covers("ZDT-2", "ZDT-3")
+def test_handlers_of_another_kind_make_their_tables_in_the_copy(bench: Bench) -> None:
+    """Also beside tables that are copied from production, which reads those; and what they write outside is named."""
+    bench.sql("CREATE TABLE totals (n integer)")
+    copy = bench.copy(quietly("totals"))
+    with pytest.raises(ReplayError, match=r"wrote table public\.totals"):
+        copy.create(
+            [Candidate(quietly().plan, copy.guard(Plain("INSERT INTO public.totals VALUES (1)")))]
+        )
+    assert bench.schemas() == []
+    copy.create([Candidate(quietly().plan, copy.guard(Plain()))])
+    copy.create([Candidate(quietly().plan, copy.guard(Plain()))])
+    assert [each.shown for each in copy.tables] == ["public.totals", "public.tally"]
+    assert bench.in_copy(copy, "SELECT * FROM tally") == []
+    assert bench.rows("SELECT to_regclass('public.tally')") == [(None,)]
+    with pytest.raises(IsolationError, match=r"public\.tally, the live one"), bench.transaction() as connection:
+        copy.guard(Plain()).prepare(connection)

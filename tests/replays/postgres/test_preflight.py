@@ -103,3 +103,17 @@ def test_nothing_is_left_of_a_preflight(shop: Bench) -> None:
     assert any(name.endswith("beyond") for name in found(copy, "warning"))
     assert refusals(copy.preflight()) == {}
     assert shop.rows("SELECT oid, relname FROM pg_class ORDER BY oid") == before
+
+
+@pytest.mark.covers("ZDT-10", "ZDT-12")
+def test_a_table_that_only_the_former_version_has_is_told(shop: Bench) -> None:
+    """It would stay where it is, so the former version could not be fed: who goes on does so knowingly."""
+    shop.sql("CREATE TABLE by_month (month text)")
+    copy = shop.made(projected("totals", marks="new"))
+    shop.sql(
+        "INSERT INTO penstock_checkpoints (projection, kind, source, version, tables) "
+        """VALUES ('totals', 'projection', 'local', 1, '["totals", "by_month", "never_made"]')"""
+    )
+    [finding] = [each for each in copy.preflight() if each.severity == "refusal"]
+    assert finding.subject == "table by_month"
+    assert finding.can_be_forced

@@ -33,8 +33,9 @@ def run(app: App, *statements: str) -> list[Any]:
     """Run statements as a person would; the rows of the last one."""
     database: Any = app.store().database
     with psycopg.connect(database.url, autocommit=True) as connection:
-        for each in statements:
-            cursor = connection.execute(each.encode())
+        for each in statements[:-1]:
+            connection.execute(each.encode())
+        cursor = connection.execute(statements[-1].encode())
         return cursor.fetchall() if cursor.description else []
 
 

@@ -37,7 +37,8 @@ class Deadly:
 
     def watch(self) -> None:
         """Count what connections of ours do from here on."""
-        kind: Any = _database._Connection
+        kind: Any = _database.SqliteConnection
+        ends: Any = kind.commit
 
         def execute(connection: Any, *arguments: Any) -> Any:
             self.step()
@@ -47,7 +48,7 @@ class Deadly:
 
         def commit(connection: Any) -> None:
             self.step()
-            sqlite3.Connection.commit(connection)
+            ends(connection)
             self.step()
 
         kind.execute, kind.commit = execute, commit

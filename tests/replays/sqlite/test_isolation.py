@@ -180,26 +180,24 @@ async def test_a_session_and_rows_write_the_copy(store: SqliteBackend) -> None:
     )
     guarded = copy.guard(handlers)
     copy.create([Candidate(totals.plan, guarded)])
-    with raw_of(copy.database) as connection:
+    with raw_of(copy.database) as raw:
         for number in range(3):
-            copy.database.begin(connection)
-            page = guarded.begin(connection, state=None, generation=KEY)
+            copy.database.begin(raw)
+            page = guarded.begin(raw, state=None, generation=KEY)
             careless = number == 2
             event = stored(OrderPlaced(order_id=str(number), customer="ann", total_cents=5))
             if careless:
                 with pytest.raises(IsolationError, match="another database engine"):
                     page.handle(event)
-                connection.rollback()
+                raw.rollback()
                 page.discard()
             else:
                 page.handle(event)
                 page.finish()
-                connection.commit()
+                raw.commit()
                 page.committed()
-        assert connection.execute("SELECT customer, orders FROM main.customer_totals").fetchall() == [
-            ("ann", 2)
-        ]
-        assert connection.execute("SELECT * FROM production.customer_totals").fetchall() == []
+        assert raw.execute("SELECT customer, orders FROM main.customer_totals").fetchall() == [("ann", 2)]
+        assert raw.execute("SELECT * FROM production.customer_totals").fetchall() == []
     elsewhere.dispose()
 
 

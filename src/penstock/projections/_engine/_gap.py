@@ -11,7 +11,7 @@ from penstock.store.database import Dialect
 __all__ = ["Gap"]
 
 _SHARE: Final = 0.1
-"""How much of the time that pages take is left to others."""
+"""How much of the time that pages take is left to others, the time between two pages included."""
 _SHORTEST_SECONDS: Final = 0.002
 _LONGEST_SECONDS: Final = 0.01
 
@@ -22,12 +22,16 @@ class Gap:
 
     dialect: Dialect
     _owed: float = 0.0
+    _ended: float | None = None
+    """When the last page was committed (monotonic, in seconds)."""
 
     def after(self, began: float) -> None:
         """A page that *began* then (monotonic, in seconds) was committed: wait for a moment, if enough is owed."""
         if self.dialect != "sqlite":
             return
-        self._owed += (time.monotonic() - began) * _SHARE
+        between = 0.0 if self._ended is None else began - self._ended
+        self._ended = time.monotonic()
+        self._owed = max(self._owed - between, 0.0) + (self._ended - began) * _SHARE
         if self._owed >= _SHORTEST_SECONDS:
             time.sleep(min(self._owed, _LONGEST_SECONDS))
-            self._owed = 0.0
+            self._owed, self._ended = 0.0, time.monotonic()

@@ -1,7 +1,7 @@
 """The copy of read models on PostgreSQL: a schema, into which the transactions of a generation look first."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Final
 
 from penstock.errors import ReplayError
@@ -96,6 +96,7 @@ class PostgresCopy:
             live.execute(connection, _ONE_AT_A_TIME, (self.where,))
             layout = self._read(connection)
             if layout is None:
+                self._layout = None
                 layout = make_copy(live, connection, self.where, self.key, self._declared, candidates)
             make_checkpoints(live, connection, self.where, self.key, candidates, self.part)
         self._known(layout)
@@ -200,6 +201,10 @@ class PostgresCopy:
 
     # -- taking away ------------------------------------------------------------------------------------------------
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Nothing is kept: leases are renewed beside an open page, so they tell who is there, and `drop` gives way."""
+        return nullcontext()
+
     def drop(self) -> None:
         """Remove schema and checkpoints, piece by piece; harmless where there is nothing.
 
@@ -233,7 +238,7 @@ class PostgresCopy:
 
     def _read(self, connection: Connection) -> Layout | None:
         layout = read_layout(self.live_database, connection, self.where, self.key)
-        if layout is not None:
+        if layout is not None and layout.is_made:
             self._known(layout)
         return layout
 
@@ -245,10 +250,12 @@ class PostgresCopy:
 
     def _places(self, connection: Connection) -> frozenset[tuple[str, str]]:
         """Schema and name of the live tables that it stands for."""
-        if self._layout is None and self._read(connection) is None:
+        layout = self._layout or self._read(connection)
+        if layout is None:
             found = placed(self.live_database, connection, self._declared)
             return frozenset((each.schema, each.name) for each in found)
-        return self._layout.places if self._layout is not None else frozenset()
+        # While it is made, production's tables are read to make others like them.
+        return layout.places
 
     def _known(self, layout: Layout) -> None:
         """Tables as they were made, with the definitions that the code has for them."""

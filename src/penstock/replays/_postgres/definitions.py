@@ -4,7 +4,7 @@ A column that is new in the code is therefore in the copy only. Types and sequen
 with the same values stays the one of production, so that it can be compared with the columns of other tables.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
 from sqlalchemy import Sequence as NumberSequence
@@ -16,7 +16,8 @@ from sqlalchemy.schema import ForeignKeyConstraint
 from sqlalchemy.sql.ddl import SchemaGenerator
 from sqlalchemy.types import TypeDecorator
 
-from penstock.projections._engine._sql import one
+from penstock.errors import ReplayError
+from penstock.projections._engine._sql import one, rows
 from penstock.replays._postgres.failing import copying
 from penstock.replays._postgres.layout import Later, Placed
 from penstock.replays._postgres.names import default_name, quoted, written
@@ -29,23 +30,58 @@ _TYPE: Final = """\
 SELECT (SELECT coalesce(array_agg(e.enumlabel::text ORDER BY e.enumsortorder), '{}')
           FROM pg_catalog.pg_enum AS e WHERE e.enumtypid = t.oid)
   FROM pg_catalog.pg_type AS t WHERE t.oid = pg_catalog.to_regtype(?::text)"""
+_ALSO_USED: Final = """\
+SELECT DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, 0)
+  FROM pg_catalog.pg_type AS t
+  JOIN pg_catalog.pg_depend AS d
+    ON d.refclassid = 'pg_catalog.pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray) AND d.deptype = 'n'
+  LEFT JOIN pg_catalog.pg_class AS c ON d.classid = 'pg_catalog.pg_class'::regclass AND c.oid = d.objid
+ WHERE t.oid = pg_catalog.to_regtype(?::text) AND c.relkind IS DISTINCT FROM 'v'
+   AND d.classid <> 'pg_catalog.pg_rewrite'::regclass AND (c.oid IS NULL OR c.oid <> ALL (
+       SELECT pg_catalog.to_regclass(place)::oid FROM unnest(?::text[]) AS place
+        WHERE pg_catalog.to_regclass(place) IS NOT NULL))
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_attrdef AS a JOIN unnest(?::text[]) AS place
+                       ON a.adrelid = pg_catalog.to_regclass(place)::oid
+                    WHERE d.classid = 'pg_catalog.pg_attrdef'::regclass AND a.oid = d.objid)
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS k JOIN unnest(?::text[]) AS place
+                       ON k.conrelid = pg_catalog.to_regclass(place)::oid
+                    WHERE d.classid = 'pg_catalog.pg_constraint'::regclass AND k.oid = d.objid)
+ ORDER BY 1"""
+"""Views are left out: they hang on the live tables, and the switch is what they are looked at for."""
 
 
 def own_names(
-    database: Database, connection: Connection, definitions: Sequence[Table]
+    database: Database, connection: Connection, tables: Mapping[Placed, Table], live: Iterable[Placed]
 ) -> set[tuple[str | None, str]]:
     """Sequences and types that belong into the copy, by schema and name as they are defined.
 
-    Before the transaction enters the copy, since types are looked up as production finds them.
+    Before the transaction enters the copy, since types are looked up as production finds them. Raises `ReplayError` for
+    a type that would change under others than the *live* tables.
     """
     found: set[tuple[str | None, str]] = set()
-    for table in definitions:
+    places = [written(each.schema, each.name) for each in live]
+    for place, table in tables.items():
         for column in table.columns:
             found.update(_place(sequence) for sequence in _sequences(column))
             for type_ in _named_types(column.type):
                 if type_.create_type and not _is_known(database, connection, type_):
+                    _check_others(database, connection, place, type_, places)
                     found.add(_place(type_))
     return found
+
+
+def _check_others(
+    database: Database, connection: Connection, place: Placed, type_: ENUM | DOMAIN, live: list[str]
+) -> None:
+    """A switch exchanges the types of both generations; whoever else uses the live one would keep the former."""
+    name = _written(type_)
+    others = [row[0] for row in rows(database, connection, _ALSO_USED, (name, live, live, live))]
+    if others:
+        raise ReplayError(
+            f"table {place.schema}.{place.name} cannot be copied: its type {_place(type_)[1]} has other values in "
+            f"production, where it is also used by {', '.join(others)}; add the values there first "
+            "(ALTER TYPE ... ADD VALUE), or give the type of the new version another name"
+        )
 
 
 def create_defined(
@@ -130,11 +166,15 @@ def _named_types(type_: Any) -> Iterator[ENUM | DOMAIN]:
 
 def _is_known(database: Database, connection: Connection, type_: ENUM | DOMAIN) -> bool:
     """Whether production has it with these values; of a domain, whether production has it."""
-    schema, name = _place(type_)
-    row = one(database, connection, _TYPE, (quoted(name) if schema is None else written(schema, name),))
+    row = one(database, connection, _TYPE, (_written(type_),))
     if row is None:
         return False
     return isinstance(type_, DOMAIN) or list(row[0]) == list(type_.enums)
+
+
+def _written(type_: ENUM | DOMAIN) -> str:
+    schema, name = _place(type_)
+    return quoted(name) if schema is None else written(schema, name)
 
 
 def _place(named: Any) -> tuple[str | None, str]:

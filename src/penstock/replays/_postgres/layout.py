@@ -56,6 +56,10 @@ class Layout:
     unvalidated: tuple[tuple[str, str, str], ...] = ()
     """Foreign keys of other tables that a switch has made again, and whose rows were not looked at yet: schema, table
     and name."""
+    twins: tuple[tuple[str, str, str], ...] = ()
+    """Sequences that the copy has instead of those that stay where they are: name, and schema and name of that."""
+    is_made: bool = True
+    """Whether all of this is there; else it is being made, in a transaction that nobody sees yet."""
 
     @property
     def places(self) -> frozenset[tuple[str, str]]:

@@ -17,8 +17,8 @@ from penstock.store.database import Connection, Database
 __all__ = ["create_alike", "foreign_keys_alike", "own_sequences"]
 
 _TABLE: Final = """\
-SELECT c.relkind::text, c.relpersistence::text, c.relhassubclass, c.relispartition, c.reloptions,
-       EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = c.oid)
+SELECT c.relkind::text, c.relpersistence::text, c.relispartition, c.reloptions,
+       EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE c.oid IN (inhrelid, inhparent))
   FROM pg_catalog.pg_class AS c WHERE c.oid = pg_catalog.to_regclass(?::text)"""
 _KEYS: Final = """\
 SELECT conname::text, pg_catalog.pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint
@@ -43,7 +43,7 @@ SELECT c.conname::text, pg_catalog.pg_get_constraintdef(c.oid), n.nspname::text,
  WHERE c.conrelid = pg_catalog.to_regclass(?::text) AND c.contype = 'f' AND c.conparentid = 0 ORDER BY c.conname"""
 _DRAWN: Final = """\
 SELECT t.relname::text, a.attname::text, pg_catalog.pg_get_expr(d.adbin, d.adrelid), s.oid::bigint, s.relname::text,
-       pg_catalog.format('%I.%I', n.nspname, s.relname),
+       n.nspname::text, pg_catalog.format('%I.%I', n.nspname, s.relname),
        EXISTS (SELECT FROM pg_catalog.pg_depend AS o
                  JOIN pg_catalog.pg_attribute AS oa ON oa.attrelid = o.refobjid AND oa.attnum = o.refobjsubid
                  JOIN pg_catalog.pg_class AS ot ON ot.oid = o.refobjid
@@ -83,7 +83,7 @@ def create_alike(database: Database, connection: Connection, schema: str, table:
     found = one(database, connection, _TABLE, (live,))
     if reason := _why_not(found):
         raise ReplayError(f"table {table.schema}.{table.name} cannot be copied: {reason}")
-    options = f" WITH ({', '.join(found[4])})" if found[4] else ""
+    options = f" WITH ({', '.join(found[3])})" if found[3] else ""
     unlogged = "UNLOGGED " if found[1] == "u" else ""
     with copying(f"{table.schema}.{table.name}"):
         database.execute(
@@ -113,10 +113,10 @@ def _on(definition: str, before: str, after: str) -> str:
 def _why_not(found: Any) -> str | None:
     if found is None:
         return "there is none; create it, or give its definition (an SQLAlchemy model or Table) with tables="
-    kind, _, has_children, is_part, _, inherits = found
+    kind, _, is_part, _, inherits = found
     if kind in _NOT_TABLES:
         return f"it is {_NOT_TABLES[kind]}"
-    if has_children or is_part or inherits:
+    if is_part or inherits:
         return "it is part of an inheritance or of partitions; replay it into a table that is not"
     return None
 
@@ -144,23 +144,26 @@ def foreign_keys_alike(
     return later
 
 
-def own_sequences(database: Database, connection: Connection, schema: str) -> None:
+def own_sequences(database: Database, connection: Connection, schema: str) -> list[tuple[str, str, str]]:
     """Give every column of the copy that draws from a sequence outside of it one in it, of the same kind.
 
-    Inside a transaction in which no name is visible but those of the catalog. Raises `ReplayError`.
+    Of those that belong to no column the names, each with the schema and name of the one that it was made like. Inside a transaction in which no name is visible but those of the catalog. Raises `ReplayError`.
     """
     made: dict[int, str] = {}
+    unowned: dict[int, tuple[str, str, str]] = {}
     defaults: dict[tuple[str, str], str] = {}
-    for table, column, expression, oid, name, shown, is_owned in rows(
-        database, connection, _DRAWN, (schema,)
-    ):
+    drawn = rows(database, connection, _DRAWN, (schema,))
+    for table, column, expression, oid, name, home, shown, is_owned in drawn:
         if oid not in made:
             made[oid] = _make_sequence(database, connection, schema, oid, name)
+            unowned[oid] = made[oid], home, name
+        place = written(schema, made[oid])
         if is_owned:
             owner = f"{written(schema, table)}.{quoted(column)}"
-            database.execute(connection, f"ALTER SEQUENCE {made[oid]} OWNED BY {owner}")
+            database.execute(connection, f"ALTER SEQUENCE {place} OWNED BY {owner}")
+            unowned.pop(oid, None)
         before = str(defaults.get((table, column), expression))
-        after = before.replace(f"{literal(shown)}::regclass", f"{literal(made[oid])}::regclass")
+        after = before.replace(f"{literal(shown)}::regclass", f"{literal(place)}::regclass")
         if after == before:
             raise ReplayError(
                 f"table {table!r} cannot be copied: the default of its column {column!r} draws from {shown} in a way "
@@ -172,13 +175,14 @@ def own_sequences(database: Database, connection: Connection, schema: str) -> No
             connection,
             f"ALTER TABLE {written(schema, table)} ALTER {quoted(column)} SET DEFAULT {expression}",
         )
+    return list(unowned.values())
 
 
 def _make_sequence(database: Database, connection: Connection, schema: str, oid: int, name: str) -> str:
     numbers = one(database, connection, _NUMBERS, (oid,))[0]
-    place = written(schema, _free_name(database, connection, schema, name))
-    database.execute(connection, f"CREATE SEQUENCE {place} {numbers}")
-    return place
+    free = _free_name(database, connection, schema, name)
+    database.execute(connection, f"CREATE SEQUENCE {written(schema, free)} {numbers}")
+    return free
 
 
 def _free_name(database: Database, connection: Connection, schema: str, name: str) -> str:

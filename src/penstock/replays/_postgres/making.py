@@ -44,9 +44,11 @@ def make_copy(
     if defined:
         from penstock.replays._postgres.definitions import own_names
 
-        names |= own_names(database, connection, list(defined.values()))
+        names |= own_names(database, connection, defined, places)
     before = one(database, connection, _WAS)[0]
     database.execute(connection, f"CREATE SCHEMA {quoted(schema)}")
+    # Handlers may be asked for their tables, and look whose the schema is.
+    write_layout(database, connection, schema, Layout(key, (), is_made=False))
     move(connection, Moved(schema, frozenset(names)))
     later: list[Later] = []
     alike = [place for place in places if place not in defined]
@@ -68,10 +70,10 @@ def make_copy(
     _look_at(database, connection, before)
     make_read_models(database, connection, schema, candidates)
     database.execute(connection, _NOTHING_VISIBLE)
-    own_sequences(database, connection, schema)
+    twins = own_sequences(database, connection, schema)
     _look_at(database, connection, before)
     found = _discovered(database, connection, schema, places)
-    layout = Layout(key, (*places, *found), tuple(sorted(names, key=str)), tuple(later))
+    layout = Layout(key, (*places, *found), tuple(sorted(names, key=str)), tuple(later), (), tuple(twins))
     _check_outside(database, connection, schema, key)
     write_layout(database, connection, schema, layout)
     return layout

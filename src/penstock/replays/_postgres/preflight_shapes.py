@@ -5,7 +5,8 @@ from typing import Final
 
 import msgspec
 
-from penstock.projections._engine._sql import rows
+from penstock.projections._engine._sql import one, rows
+from penstock.replays._postgres.names import quoted, written
 from penstock.replays._postgres.switching_pairs import Pair
 from penstock.replays._postgres.switching_plan import Plan
 from penstock.replays.abc import Finding
@@ -54,6 +55,7 @@ _TWICE: Final = """\
 WITH theirs AS (SELECT unnest(?::bigint[])::oid AS oid)
 SELECT x.relname::text, count(*) FROM theirs JOIN pg_catalog.pg_index AS i ON i.indrelid = theirs.oid
   JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid GROUP BY x.relname HAVING count(*) > 1 ORDER BY 1"""
+_IS_THERE: Final = "SELECT pg_catalog.to_regclass(?::text) IS NOT NULL"
 _RECORDED: Final = """\
 SELECT projection, tables FROM penstock_checkpoints WHERE generation = '' AND projection = ANY (?::text[])"""
 
@@ -78,12 +80,16 @@ def of_shapes(
     known = {pair.name for pair in plan.pairs.relations}
     for projection, recorded in rows(database, connection, _RECORDED, (list(projections),)):
         for name in msgspec.json.decode(recorded, type=list[str]):
-            if name.rpartition(".")[2] not in known:
+            schema, _, table = name.rpartition(".")
+            place = written(schema, table) if schema else quoted(table)
+            if table not in known and one(database, connection, _IS_THERE, (place,))[0]:
                 yield Finding(
-                    "warning",
+                    "refusal",
                     f"table {name}",
-                    f"the live version of projection {projection!r} has it and the copy has not: it stays as it is, "
-                    "and the former version cannot write it in the background",
+                    f"the live version of projection {projection!r} has it and the copy has not: it would stay, the "
+                    "former version could not be fed any more, and there would be no way back once events have come; "
+                    "declare it in the new version too, until the replay is removed",
+                    can_be_forced=True,
                 )
 
 

@@ -24,6 +24,7 @@ from penstock.replays._postgres.switching_locks import (
     shoo_vacuum,
 )
 from penstock.replays._postgres.switching_materialised import prepare_materialised
+from penstock.replays._postgres.switching_numbers import advance
 from penstock.replays._postgres.switching_pairs import moves, take_steps
 from penstock.replays._postgres.switching_part import exchange_part
 from penstock.replays._postgres.switching_plan import Plan, read_plan, unqualified
@@ -56,6 +57,7 @@ def prepare_switch(copy: "PostgresCopy", say: Callable[[str], None]) -> None:
         database.execute(connection, "SET statement_timeout = 0")
         validate_keys(database, connection, copy.where, copy.key)
         if copy.part.is_whole:
+            advance(database, connection, copy.where, copy.key)
             prepare_materialised(database, connection, copy.where, copy.key, say)
 
 

@@ -9,6 +9,7 @@ from penstock.projections._engine._sql import one, rows
 from penstock.replays._postgres.layout import Later, Layout
 from penstock.replays._postgres.names import quoted
 from penstock.replays._postgres.switching_carrying import carried, taken_off
+from penstock.replays._postgres.switching_numbers import exchanged
 from penstock.replays._postgres.switching_outside import (
     OutsideKey,
     View,
@@ -36,7 +37,15 @@ WITH live AS (SELECT unnest(?::bigint[])::oid AS oid),
     UNION ALL SELECT 't', t.oid, t.xmin FROM live JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = live.oid
     UNION ALL SELECT 'p', p.oid, p.xmin FROM live JOIN pg_catalog.pg_policy AS p ON p.polrelid = live.oid
     UNION ALL SELECT 'f', p.oid, p.xmin FROM dependent JOIN pg_catalog.pg_proc AS p ON p.oid = dependent.objid
-    UNION ALL SELECT 'k', k.oid, k.xmin FROM live JOIN pg_catalog.pg_constraint AS k ON k.confrelid = live.oid)
+    UNION ALL SELECT 'k', k.oid, k.xmin FROM live JOIN pg_catalog.pg_constraint AS k ON k.confrelid = live.oid
+    UNION ALL SELECT 's', s.oid, s.xmin FROM dependent JOIN pg_catalog.pg_class AS s
+        ON s.oid = dependent.objid AND s.relkind = 'S' AND dependent.classid = 'pg_catalog.pg_class'::regclass
+    UNION ALL SELECT 'b', r.oid, r.xmin FROM live JOIN pg_catalog.pg_publication_rel AS r ON r.prrelid = live.oid
+    UNION ALL SELECT 'B', b.oid, b.xmin FROM live JOIN pg_catalog.pg_publication_rel AS r ON r.prrelid = live.oid
+      JOIN pg_catalog.pg_publication AS b ON b.oid = r.prpubid
+    UNION ALL SELECT 'c', d.objoid, d.xmin FROM live JOIN pg_catalog.pg_description AS d ON d.objoid = live.oid
+    UNION ALL SELECT 'c', d.objoid, d.xmin FROM live JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = live.oid
+      JOIN pg_catalog.pg_description AS d ON d.objoid = t.oid)
 SELECT coalesce(pg_catalog.md5(pg_catalog.string_agg(m, ',' ORDER BY m)), '')
   FROM (SELECT kind || oid::text || ':' || xmin::text AS m FROM mark) AS each"""
 _LATER: Final = """\
@@ -92,6 +101,7 @@ def read_plan(database: Database, connection: Connection, schema: str, key: str)
         tables |= {each.oid: each.written for each in keys}
         locks = [*dict.fromkeys([*(each.lock for each in views), *locks])]
         before = [*(each.dropped() for each in keys), *taken_off(database, connection, pairs)]
+        before += exchanged(database, connection, pairs)
         after = [*carried(database, connection, pairs)]
         after += [each.replaced() for each in views]
         after += repointed(database, connection, pairs)

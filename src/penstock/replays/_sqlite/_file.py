@@ -18,7 +18,7 @@ from penstock.replays._sqlite._rows import FileRow, columns_of, new_name, read_r
 from penstock.replays._sqlite._shapes import Run, TableShape, read_names, shadow_name
 from penstock.replays._sqlite._statements import quoted
 from penstock.store import migrating
-from penstock.store._sqlite._database import SqliteDatabase, uri_of
+from penstock.store._sqlite._database import SqliteConnection, SqliteDatabase, uri_of
 from penstock.store._sqlite._errors import speaking_of
 from penstock.store.database import Connection
 
@@ -95,7 +95,7 @@ class CopyDatabase(SqliteDatabase):
         self.live = live
         self.plain = PlainFile(live.name, self.path, lock_wait_seconds=live.lock_wait_seconds)
 
-    def connect(self, *, application: str = "") -> sqlite3.Connection:
+    def connect(self, *, application: str = "") -> SqliteConnection:
         """A new connection to the copy, with production beside it."""
         if not self.path.exists():
             self._make_file()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -16,18 +17,18 @@ from penstock.replays._sqlite._rows import delete_row, read_row, write_row
 from penstock.replays._sqlite._shadows import Pace, clear_shadows, drop_shadows
 from penstock.store._sqlite._database import uri_of
 
-__all__ = ["remove"]
+__all__ = ["alone", "remove"]
 
 _PATIENCE_SECONDS: Final = 15.0
 _PAUSE_SECONDS: Final = 0.02
 
 
 def remove(database: CopyDatabase) -> None:
-    """Remove the copy. Raises `ReplayBusyError` as long as others have its file open; what is live stays."""
+    """Remove the copy. Raises `ReplayBusyError` as long as others have its file open: it is as it was then."""
     live = EagerFile(database.live.name, database.live.path, lock_wait_seconds=database.lock_wait_seconds)
     with closing(live.connect()) as connection:
         run = run_on(live, connection)
-        with transaction(live, connection):
+        with alone(database), transaction(live, connection):
             row = read_row(run, "main", database.key)
             if row is not None:
                 # From now on nobody begins anything in its file, and nobody makes that again.
@@ -42,16 +43,27 @@ def remove(database: CopyDatabase) -> None:
             delete_row(run, database.key)
 
 
+@contextlib.contextmanager
+def alone(database: CopyDatabase) -> Iterator[None]:
+    """Have the file, if it is there, open alone until the block ends. Raises `ReplayBusyError` while others have it."""
+    ends = time.monotonic() + _PATIENCE_SECONDS
+    while database.path.exists():
+        with closing(_opened(database.path)) as connection:
+            if _is_alone(connection):
+                yield
+                return
+        if time.monotonic() > ends:
+            raise _is_open(database.key, database.path)
+        time.sleep(_PAUSE_SECONDS)
+    yield
+
+
 def _remove_file(key: str, path: Path) -> None:
     """Remove a file that nobody has open: one who had would go on with a log of that name, and spoil a later file's."""
     ends = time.monotonic() + _PATIENCE_SECONDS
     while path.exists() and not _removed(path):
         if time.monotonic() > ends:
-            raise ReplayBusyError(
-                key,
-                step="be removed",
-                reason=f"another process has its file {path} open; stop what feeds or reads it",
-            )
+            raise _is_open(key, path)
         time.sleep(_PAUSE_SECONDS)
     for suffix in ("-wal", "-shm", "-journal"):
         if not path.exists():
@@ -60,21 +72,37 @@ def _remove_file(key: str, path: Path) -> None:
 
 def _removed(path: Path) -> bool:
     """Remove it under a lock that only one has who is alone; whether that was had."""
-    with closing(
-        sqlite3.connect(f"{uri_of(path)}?mode=rw", uri=True, timeout=0.2, isolation_level=None)
-    ) as connection:
-        try:
-            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-            # Without its log, which goes with this, the file is all there is.
-            [mode] = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
-            if mode != "delete":
-                return False
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.DatabaseError as failure:
-            if failure.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-                return False
+    with closing(_opened(path)) as connection:
+        if not _is_alone(connection):
+            return False
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         if connection.in_transaction:
             connection.execute("ROLLBACK")
     return True
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{uri_of(path)}?mode=rw", uri=True, timeout=0.2, isolation_level=None)
+
+
+def _is_alone(connection: sqlite3.Connection) -> bool:
+    """Whether nobody else has the file open; from then on nobody can use it until this connection is closed."""
+    try:
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        # Without its log, which goes with this, the file is all there is.
+        [mode] = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+        if mode != "delete":
+            return False
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.DatabaseError as failure:
+        return failure.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+    return True
+
+
+def _is_open(key: str, path: Path) -> ReplayBusyError:
+    return ReplayBusyError(
+        key,
+        step="be removed",
+        reason=f"another process has its file {path} open; stop what feeds or reads it",
+    )

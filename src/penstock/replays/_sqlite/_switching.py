@@ -47,6 +47,8 @@ _NOTES: Final = (
     "failed_at"
 )
 """What is noted about the content of a generation; who runs it, and what people want of it, is about its name."""
+_WISHES: Final = "wanted, request, options, reload_at"
+"""What people want of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +299,13 @@ def _exchange_checkpoints(run: Run, key: str, projection: str) -> None:
         f"INSERT INTO main.penstock_projections (projection, generation, {_NOTES}) SELECT projection, ?, {_NOTES} "
         "FROM main.penstock_projections WHERE projection = ? AND generation = ''",
         (key, projection),
+    )
+    # The copy's own file is made again from what is here.
+    run(
+        f"UPDATE main.penstock_projections SET ({_WISHES}) = (SELECT {_WISHES} FROM {COPY}.penstock_projections "
+        "WHERE projection = ? AND generation = ?) WHERE projection = ? AND generation = ? AND EXISTS "
+        f"(SELECT 1 FROM {COPY}.penstock_projections WHERE projection = ? AND generation = ?)",
+        (projection, key) * 3,
     )
     run(
         f"INSERT INTO main.penstock_projections (projection, generation, {_NOTES}) SELECT projection, '', {_NOTES} "

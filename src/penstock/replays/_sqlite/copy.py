@@ -137,6 +137,10 @@ class SqliteCopy:
             record,
         )
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Have its file open alone: a page that is handled keeps its lease, which is in there, from being renewed."""
+        return _removing.alone(self._file)
+
     def drop(self) -> None:
         """Remove it, also what is left of a half-made one."""
         _removing.remove(self._file)

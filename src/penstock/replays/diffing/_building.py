@@ -24,6 +24,7 @@ from penstock.projections._engine._run import CaughtUp, ProjectionRun, Supervise
 from penstock.projections._engine._sql import one
 from penstock.projections.abc import ProjectionPlan
 from penstock.replays._candidates import narrowed
+from penstock.replays._elsewhere_places import is_elsewhere
 from penstock.replays._guarding import GuardedHandlers
 from penstock.replays._sqlite._statements import quoted
 from penstock.replays._workplace import Workplace
@@ -116,6 +117,12 @@ async def _candidates(
     dependencies.check()
     dialect = scratch.database.dialect
     for projection in projections:
+        if is_elsewhere(projection.read_model):
+            # Even asking it whether it is there would be asking what is live.
+            raise ReplayError(
+                f"the read model of projection {projection.name!r} lives elsewhere, so no throw-away copy of it can be "
+                "made; create a replay, and look at its copy by means of your own"
+            )
         live = workplace.store(projection.into).database.dialect
         check_portable(projection, dialect)
         try:

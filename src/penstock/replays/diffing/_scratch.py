@@ -16,7 +16,7 @@ from penstock.replays.abc import Comparing, CopiedTable
 from penstock.replays.verifying.differences import comparing_files
 from penstock.store import migrating
 from penstock.store._sqlite import SqliteBackend
-from penstock.store._sqlite._database import SqliteDatabase, uri_of
+from penstock.store._sqlite._database import SqliteConnection, SqliteDatabase, uri_of
 from penstock.store.abc import StoreBackend
 from penstock.store.database import Connection, Database
 from penstock.store.work import Moved, move
@@ -98,7 +98,7 @@ class _FileDatabase(SqliteDatabase):
         self._beside = beside
         self._moved = moved
 
-    def connect(self, *, application: str = "") -> sqlite3.Connection:
+    def connect(self, *, application: str = "") -> SqliteConnection:
         """A new connection."""
         connection = super().connect(application=application)
         try:

@@ -39,6 +39,8 @@ class SqliteConnection(sqlite3.Connection):
     """How long SQLite itself waits for a lock."""
     turns: Turns | None = None
     turn: Turn | None = None
+    wait_seconds: float | None = None
+    """How long a transaction waits for another one's end, where that is not what its database says."""
 
     def wait_for_nothing(self) -> None:
         """For a connection with no transactions but those of `SqliteDatabase.begin`, which has its own way to wait."""
@@ -132,6 +134,13 @@ def uri_of(path: Path, *, read_only: bool = False) -> str:
 
 def _make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
+
+
+def _busy() -> sqlite3.OperationalError:
+    """What SQLite says of a lock that was not had in time."""
+    failure = sqlite3.OperationalError("database is locked")
+    failure.sqlite_errorcode, failure.sqlite_errorname = sqlite3.SQLITE_BUSY, "SQLITE_BUSY"
+    return failure
 
 
 class SqliteDatabase:
@@ -229,8 +238,9 @@ class SqliteDatabase:
         if not write or not isinstance(connection, SqliteConnection) or connection.in_transaction:
             self.execute(connection, "BEGIN IMMEDIATE" if write else "BEGIN")
             return
+        seconds = self.lock_wait_seconds if connection.wait_seconds is None else connection.wait_seconds
         try:
-            has_begun = connection.begin_turn(self.turns, self.lock_wait_seconds)
+            has_begun = connection.begin_turn(self.turns, seconds)
         except sqlite3.Error as failure:
             if (meant := explained(self.shown, failure)) is not None:
                 raise meant from failure
@@ -238,7 +248,7 @@ class SqliteDatabase:
         if not has_begun:
             raise StoreUnavailableError(
                 f"the database {self.shown} is locked by another connection of this process, for longer than we wait"
-            )
+            ) from _busy()
 
     def execute(self, connection: Connection, sql: str, parameters: Sequence[object] = ()) -> Cursor:
         """Run one statement."""
