@@ -125,9 +125,7 @@ class DeclaresProjections(Router, ABC):
         beside = self._generations(supervised, until_idle=until_idle)
         return ProjectionSupervisor(supervised, stores, until_idle=until_idle, generations=beside)
 
-    def _generations(
-        self, supervised: Sequence[Supervised], *, until_idle: bool
-    ) -> FindsGenerations | None:
+    def _generations(self, supervised: Sequence[Supervised], *, until_idle: bool) -> FindsGenerations | None:
         """What tells a supervisor which generations that are not live it runs as well."""
         return None
 

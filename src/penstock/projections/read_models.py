@@ -98,7 +98,10 @@ class TableSet:
     def copied(self) -> tuple[TableName, ...]:
         """All of them, with the ``sqlalchemy.Table`` of those that can be made."""
         named = [TableName(*_split(name)) for name in self._names]
-        return (*named, *(TableName(str.__str__(each.name), _text(each.schema), each) for each in self._tables))
+        return (
+            *named,
+            *(TableName(str.__str__(each.name), _text(each.schema), each) for each in self._tables),
+        )
 
     def create(self, database: Database, connection: Connection, work: Work) -> None:
         """Make those that are missing and can be made. Raises `ConfigurationError` for a name that is not there."""

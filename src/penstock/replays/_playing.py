@@ -195,6 +195,7 @@ class _Playing:
         self._told.positions = positions
         names = [candidate.plan.name for candidate in site.candidates]
         _requests.retry(site.copy.database, connection, names, generation=site.key)
+        _requests.try_now(site.copy.database, connection, names, generation=site.key)
 
     def _positions(self, connection: Connection) -> dict[str, int]:
         site, found = self._site, dict[str, int]()

@@ -357,10 +357,7 @@ class ReadModelCopy(Protocol):
         ...
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keep others from what it is written in until the block ends, as far as leases do not tell of them.
-
-        Raises `ReplayBusyError` if somebody is at it; nothing was changed then.
-        """
+        """Keep others out until the block ends, as far as leases do not tell of them. Raises `ReplayBusyError`."""
         ...
 
     def drop(self) -> None:

@@ -110,7 +110,7 @@ async def test_a_killed_build_goes_on_by_itself_where_the_app_runs(new_app: NewA
         return (await app.replays.progress("k")).state == "built"
 
     # One that ends as soon as there is nothing left to do leaves it to others.
-    await (await app.runner(Selection(only=("projection",)), until_idle=True)).run()
+    await app.run(only=("projection",), until_idle=True)
     assert (await app.replays.progress("k")).state == "building"
     async with running(app):
         await until(is_built)

@@ -57,11 +57,11 @@ def found(database: Database) -> tuple[list[int], dict[str, int], dict[str, int]
         database.begin(connection)
 
         def asked(sql: str) -> list[Any]:
-            return database.execute(connection, sql).fetchall()
+            return [tuple(row) for row in database.execute(connection, sql).fetchall()]
 
         positions = [place for [place] in asked("SELECT position FROM entries ORDER BY position")]
-        noted = {key: count for key, count in asked("SELECT customer, count(*) FROM entries GROUP BY 1")}
-        counted = {key: count for key, count in asked("SELECT customer, orders FROM totals")}
+        noted = dict(asked("SELECT customer, count(*) FROM entries GROUP BY 1"))
+        counted = dict(asked("SELECT customer, orders FROM totals"))
         connection.rollback()
     return positions, noted, counted
 
@@ -103,8 +103,8 @@ async def test_no_event_is_lost_or_doubled_by_promotions_under_full_load(
     stored = sum((each.stored for each in writers), Counter[str]())
     await asyncio.to_thread(thing.run_live, 1)
     await asyncio.to_thread(thing.feed, 2)
-    for each in (thing.live, thing.copy.database):
-        positions, noted, counted = found(each)
+    for database in (thing.live, thing.copy.database):
+        positions, noted, counted = found(database)
         assert positions == list(range(1, stored.total() + 1))
         assert noted == counted == dict(stored)
     sys.stdout.write(

@@ -219,9 +219,7 @@ def test_isolation_of_what_was_never_made(bench: Bench) -> None:
 @pytest.mark.covers("ZDT-2")
 def test_a_table_that_has_no_children_any_more_is_copied(bench: Bench) -> None:
     """The server goes on to say for a while that it may have some."""
-    bench.sql(
-        "CREATE TABLE totals (n integer)", "CREATE TABLE more () INHERITS (totals)", "DROP TABLE more"
-    )
+    bench.sql("CREATE TABLE totals (n integer)", "CREATE TABLE more () INHERITS (totals)", "DROP TABLE more")
     assert bench.rows("SELECT relhassubclass FROM pg_class WHERE relname = 'totals'") == [(True,)]
     copy = bench.made(quietly("totals"))
     assert bench.in_copy(copy, "SELECT * FROM totals") == []
@@ -255,14 +253,15 @@ def test_handlers_of_another_kind_make_their_tables_in_the_copy(bench: Bench) ->
     bench.sql("CREATE TABLE totals (n integer)")
     copy = bench.copy(quietly("totals"))
     with pytest.raises(ReplayError, match=r"wrote table public\.totals"):
-        copy.create(
-            [Candidate(quietly().plan, copy.guard(Plain("INSERT INTO public.totals VALUES (1)")))]
-        )
+        copy.create([Candidate(quietly().plan, copy.guard(Plain("INSERT INTO public.totals VALUES (1)")))])
     assert bench.schemas() == []
     copy.create([Candidate(quietly().plan, copy.guard(Plain()))])
     copy.create([Candidate(quietly().plan, copy.guard(Plain()))])
     assert [each.shown for each in copy.tables] == ["public.totals", "public.tally"]
     assert bench.in_copy(copy, "SELECT * FROM tally") == []
     assert bench.rows("SELECT to_regclass('public.tally')") == [(None,)]
-    with pytest.raises(IsolationError, match=r"public\.tally, the live one"), bench.transaction() as connection:
+    with (
+        pytest.raises(IsolationError, match=r"public\.tally, the live one"),
+        bench.transaction() as connection,
+    ):
         copy.guard(Plain()).prepare(connection)

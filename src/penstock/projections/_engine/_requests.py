@@ -9,7 +9,7 @@ from penstock.projections._engine._sql import NOW, dumps, lock_of, one, rows, tr
 from penstock.projections.abc import LIVE, Deed
 from penstock.store.database import Connection, Database
 
-__all__ = ["discard", "forget", "reload", "request", "retry", "retry_failures", "want"]
+__all__ = ["discard", "forget", "reload", "request", "retry", "retry_failures", "try_now", "want"]
 
 
 def _ensure(database: Database, connection: Connection, name: str, generation: str) -> None:
@@ -131,6 +131,18 @@ def retry(
         )
         _log.note(database, connection, [name for [name] in found], generation, deed)
     return sorted(name for [name] in found)
+
+
+def try_now(
+    database: Database, connection: Connection, names: Sequence[str], *, generation: str = LIVE
+) -> None:
+    """Have nobody wait before an event in which a process has ended: somebody is there now who tries it."""
+    with transaction(database, connection):
+        database.execute(
+            connection,
+            f"UPDATE penstock_projections SET retry_at = 0 WHERE generation = ? AND retry_at > 0{_named(names)}",
+            (generation, *names),
+        )
 
 
 def _named(names: Sequence[str] | None) -> str:

@@ -179,11 +179,17 @@ class PostgresCopy:
 
     # -- comparing and switching ----------------------------------------------------------------------------------
 
-    def comparing(self, held: Held) -> AbstractContextManager[Comparing]:
-        """A look at both generations as they are while *held*; the look outlives the hold."""
-        from penstock.replays.verifying._postgres import comparing_schemas
+    @contextmanager
+    def comparing(self, held: Held) -> Iterator[Comparing]:
+        """A look at both generations as they are while *held*; the look outlives the hold.
 
-        return comparing_schemas(self.live_database, self.where)
+        Raises `ReplayBusyError` if what is seen is not at the held positions.
+        """
+        from penstock.replays.verifying._postgres import check_positions, comparing_schemas
+
+        with comparing_schemas(self.live_database, self.where) as comparing:
+            check_positions(comparing, self.key, held.positions)
+            yield comparing
 
     def preflight(self) -> list[Finding]:
         """What stands in the way of a switch, or should be known before it."""

@@ -147,7 +147,8 @@ def foreign_keys_alike(
 def own_sequences(database: Database, connection: Connection, schema: str) -> list[tuple[str, str, str]]:
     """Give every column of the copy that draws from a sequence outside of it one in it, of the same kind.
 
-    Of those that belong to no column the names, each with the schema and name of the one that it was made like. Inside a transaction in which no name is visible but those of the catalog. Raises `ReplayError`.
+    Of those that belong to no column the names, each with the schema and name of the one that it was made like. Inside
+    a transaction in which no name is visible but those of the catalog. Raises `ReplayError`.
     """
     made: dict[int, str] = {}
     unowned: dict[int, tuple[str, str, str]] = {}

@@ -117,8 +117,8 @@ def _of_columns(database: Database, connection: Connection, pair: Pair) -> Itera
             "warning",
             pair.shown,
             "not the same columns in the same order: `SELECT *` in statements that connections have prepared fails "
-            "once (cached plan must not change result type); name the columns, reconnect, or use "
-            "prepare_threshold=None",
+            "from then on (cached plan must not change result type); name the columns or use prepare_threshold=None "
+            "before the switch, or reconnect after it (DEALLOCATE ALL does as well)",
         )
 
 

@@ -57,7 +57,8 @@ class Twins:
         return (
             f"SELECT count(pg_catalog.nextval({literal(self.shared)})) "
             f"{self._both} CROSS JOIN LATERAL pg_catalog.generate_series(1, "
-            f"((o.last_value::numeric - s.last_value) / {self.increment} + o.is_called::int - s.is_called::int)::bigint)"
+            f"((o.last_value::numeric - s.last_value) / {self.increment} "
+            "+ o.is_called::int - s.is_called::int)::bigint)"
         )
 
     @property

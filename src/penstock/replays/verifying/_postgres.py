@@ -1,15 +1,17 @@
 """Two schemas of one PostgreSQL database as they were at one moment, in a transaction that reads only."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from penstock.errors import ReplayBusyError
+from penstock.projections.abc import LIVE
 from penstock.replays.abc import Column, CopiedTable
 from penstock.replays.verifying._subject import quoted
 from penstock.store.database import Connection, Database
 
-__all__ = ["PostgresComparing", "comparing_schemas"]
+__all__ = ["PostgresComparing", "check_positions", "comparing_schemas"]
 
 _COLUMNS = """\
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), coalesce(t.typnamespace <> 'pg_catalog'::regnamespace, false),
@@ -97,6 +99,30 @@ class PostgresComparing:
 
     def _one(self, sql: str, *parameters: object) -> Any:
         return self.database.execute(self.connection, sql, parameters).fetchone()
+
+
+def check_positions(comparing: PostgresComparing, key: str, positions: Mapping[str, int]) -> None:
+    """See that both generations stand there in what is looked at. One that was never live is alone.
+
+    Raises `ReplayBusyError` naming the projection that does not.
+    """
+    found = comparing.database.execute(
+        comparing.connection,
+        "SELECT projection, generation, position FROM penstock_checkpoints "
+        "WHERE projection = ANY (?::text[]) AND generation IN (?, ?)",
+        (list(positions), LIVE, key),
+    ).fetchall()
+    there = {(name, generation): position for name, generation, position in found}
+    for name, position in positions.items():
+        for generation, shown in ((LIVE, "the live one"), (key, "its copy")):
+            seen = there.get((name, generation), position if generation == LIVE else None)
+            if seen != position:
+                raise ReplayBusyError(
+                    key,
+                    step="be compared",
+                    reason=f"{shown} of projection {name!r} is seen at position {seen}, and not at {position}, where "
+                    "both were to be held",
+                )
 
 
 @contextlib.contextmanager
