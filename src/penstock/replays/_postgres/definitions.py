@@ -24,7 +24,7 @@ from penstock.replays._postgres.names import default_name, quoted, written
 from penstock.store.database import Connection, Database
 from penstock.store.work import Workshop
 
-__all__ = ["create_defined", "own_names"]
+__all__ = ["check_types", "create_defined", "own_names"]
 
 _TYPE: Final = """\
 SELECT (SELECT coalesce(array_agg(e.enumlabel::text ORDER BY e.enumsortorder), '{}')
@@ -51,23 +51,36 @@ SELECT DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, 0)
 
 
 def own_names(
-    database: Database, connection: Connection, tables: Mapping[Placed, Table], live: Iterable[Placed]
+    database: Database, connection: Connection, tables: Iterable[Table]
 ) -> set[tuple[str | None, str]]:
     """Sequences and types that belong into the copy, by schema and name as they are defined.
 
-    Before the transaction enters the copy, since types are looked up as production finds them. Raises `ReplayError` for
-    a type that would change under others than the *live* tables.
+    Before the transaction enters the copy, since types are looked up as production finds them.
     """
     found: set[tuple[str | None, str]] = set()
-    places = [written(each.schema, each.name) for each in live]
-    for place, table in tables.items():
+    for table in tables:
         for column in table.columns:
             found.update(_place(sequence) for sequence in _sequences(column))
-            for type_ in _named_types(column.type):
-                if type_.create_type and not _is_known(database, connection, type_):
-                    _check_others(database, connection, place, type_, places)
-                    found.add(_place(type_))
+        found.update(_place(type_) for type_ in _own_types(database, connection, table))
     return found
+
+
+def check_types(
+    database: Database, connection: Connection, tables: Mapping[Placed, Table], live: Iterable[Placed]
+) -> None:
+    """Raises `ReplayError` for a type of the copy's own that would change under others than the *live* tables."""
+    places = [written(each.schema, each.name) for each in live]
+    for place, table in tables.items():
+        for type_ in _own_types(database, connection, table):
+            _check_others(database, connection, place, type_, places)
+
+
+def _own_types(database: Database, connection: Connection, table: Table) -> Iterator[ENUM | DOMAIN]:
+    """The types that the table's columns make, where production has not the same."""
+    for column in table.columns:
+        for type_ in _named_types(column.type):
+            if type_.create_type and not _is_known(database, connection, type_):
+                yield type_
 
 
 def _check_others(

@@ -42,9 +42,10 @@ def make_copy(
     defined = {place: table.definition for place, table in places.items() if table.definition is not None}
     names = _declared(tables, places)
     if defined:
-        from penstock.replays._postgres.definitions import own_names
+        from penstock.replays._postgres.definitions import check_types, own_names
 
-        names |= own_names(database, connection, defined, places)
+        names |= own_names(database, connection, defined.values())
+        check_types(database, connection, defined, places)
     before = one(database, connection, _WAS)[0]
     database.execute(connection, f"CREATE SCHEMA {quoted(schema)}")
     # Handlers may be asked for their tables, and look whose the schema is.
