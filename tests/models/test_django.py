@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +23,6 @@ configure()
 
 from tests.models.djangoshop.models import Customer, Odd, Order  # noqa: E402  after the settings
 
-MakeStore = Callable[[str], Awaitable[EventStore]]
 T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent.parent
@@ -68,10 +67,9 @@ class Shop:
         return [(each.name, each.payload) async for each in self.store.read()]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def shop(request: pytest.FixtureRequest, make_store: MakeStore) -> Any:
+@pytest.fixture
+async def shop(store: EventStore) -> Any:
     """A shop in each database."""
-    store = await make_store(request.param)
     made = Shop(store, store.database.url)
     await made.run(made.open)
     yield made

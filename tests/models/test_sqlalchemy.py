@@ -1,138 +1,33 @@
-"""Changes of SQLAlchemy's models become events, in the transaction that makes them or after its commit."""
+"""Changes of SQLAlchemy's models become events, in the transaction that makes them."""
 
-import enum
-import logging
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, ForeignKey, Numeric, create_engine, select, update
+from sqlalchemy import create_engine, select, update
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.ext.mutable import MutableDict
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
-from sqlalchemy.types import PickleType
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from penstock.errors import ConfigurationError, EncodeError
-from penstock.models.sqlalchemy import (
-    Change,
-    ChangeEvents,
-    change,
-    emit_changes,
-    events_of,
-    without_change_events,
-)
+from penstock.models.sqlalchemy import ChangeEvents, change, emit_changes, events_of, without_change_events
 from penstock.store import EventStore
-
-MakeStore = Callable[[str], Awaitable[EventStore]]
-
-
-class Base(DeclarativeBase):
-    """Tables of these tests."""
+from tests.models.alchemyshop import Base, Customer, Guest, Level, Order, Person, Pilot, Thing
 
 
-class Level(enum.Enum):
-    """A value that has another name in JSON."""
-
-    GOLD = "gold"
-
-
-class Customer(ChangeEvents, Base):
-    """A model with a bit of everything."""
-
-    __tablename__ = "customers"
-    __event_base__ = "customer"
-    __event_exclude__ = ("password",)
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    city: Mapped[str | None]
-    password: Mapped[str | None]
-    visits: Mapped[int] = mapped_column(default=0)
-    joined: Mapped[str] = mapped_column(server_default="today")
-    orders: Mapped[list["Order"]] = relationship(back_populates="customer", cascade="all, delete-orphan")
-
-    def emits_changes(self) -> bool:
-        """Ghosts have none."""
-        return self.name != "ghost"
-
-    def event_additional(self) -> Mapping[str, object]:
-        """Who it was."""
-        return {"by": "tests"}
-
-
-class Order(ChangeEvents, Base):
-    """A model that says nothing about its events."""
-
-    __tablename__ = "orders"
-
-    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), primary_key=True)
-    line: Mapped[int] = mapped_column(primary_key=True)
-    paid: Mapped[bool] = mapped_column(default=False)
-    customer: Mapped[Customer] = relationship(back_populates="orders")
-
-
-class Thing(ChangeEvents, Base):
-    """Values that JSON does not have."""
-
-    __tablename__ = "things"
-
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    price: Mapped[Decimal | None] = mapped_column(Numeric(10, 2, asdecimal=True))
-    at: Mapped[datetime | None]
-    raw: Mapped[bytes | None]
-    level: Mapped[Level | None]
-    extra: Mapped[dict[str, Any] | None] = mapped_column(MutableDict.as_mutable(JSON))
-    odd: Mapped[object | None] = mapped_column(PickleType)
-    stamp: Mapped[int] = mapped_column(default=1, onupdate=7)
-
-
-class Person(ChangeEvents, Base):
-    """A model with others below it, and columns of other names than its attributes."""
-
-    __tablename__ = "people"
-
-    id: Mapped[int] = mapped_column("person_id", primary_key=True)
-    name: Mapped[str] = mapped_column("full_name")
-    note: Mapped[str | None] = mapped_column(deferred=True)
-    kind: Mapped[str]
-
-    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "person"}  # noqa: RUF012
-
-
-class Pilot(Person):
-    """A row in two tables."""
-
-    __tablename__ = "pilots"
-
-    id: Mapped[int] = mapped_column(ForeignKey("people.person_id", onupdate="CASCADE"), primary_key=True)
-    hours: Mapped[int]
-
-    __mapper_args__ = {"polymorphic_identity": "pilot"}  # noqa: RUF012
-
-
-class Guest(Person):
-    """A row in the table of another."""
-
-    __event_base__ = "guest"
-
-    __mapper_args__ = {"polymorphic_identity": "guest"}  # noqa: RUF012
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def store(request: pytest.FixtureRequest, make_store: MakeStore) -> EventStore:
-    """A store."""
-    return await make_store(request.param)
+def new_engine(store: EventStore) -> Engine:
+    """An engine in the store's database, of which nothing has been said yet."""
+    return create_engine(store.database.url.replace("postgresql:", "postgresql+psycopg:"))
 
 
 @pytest.fixture
 def engine(store: EventStore) -> Iterator[Engine]:
     """An engine in the store's database, with tables, whose changes go through the store."""
-    made = create_engine(store.database.url.replace("postgresql:", "postgresql+psycopg:"))
+    made = new_engine(store)
     Base.metadata.create_all(made)
     emit_changes(made, store)
     yield made
@@ -337,10 +232,9 @@ async def test_a_value_that_cannot_be_written_is_named(store: EventStore, sessio
     assert await told(store) == []
 
 
-async def test_changes_with_nowhere_to_go_are_refused(make_store: MakeStore) -> None:
+async def test_changes_with_nowhere_to_go_are_refused(store: EventStore) -> None:
     """A model that is to tell and an engine that nobody said anything of: nothing is lost silently."""
-    store = await make_store("sqlite")
-    engine = create_engine(store.database.url)
+    engine = new_engine(store)
     Base.metadata.create_all(engine)
     with Session(engine) as session:
         session.add(Customer(name="Ann"))
@@ -355,9 +249,8 @@ async def test_changes_with_nowhere_to_go_are_refused(make_store: MakeStore) -> 
         emit_changes(engine, "local")  # type: ignore[arg-type]
 
 
-async def test_a_field_that_does_not_exist_cannot_be_left_out(make_store: MakeStore) -> None:
+async def test_a_field_that_does_not_exist_cannot_be_left_out(store: EventStore) -> None:
     """A slip in a list of what must not get out is found with the first change."""
-    store = await make_store("sqlite")
 
     class Own(DeclarativeBase):
         """Apart from the others."""
@@ -368,7 +261,7 @@ async def test_a_field_that_does_not_exist_cannot_be_left_out(make_store: MakeSt
         id: Mapped[int] = mapped_column(primary_key=True)
         password: Mapped[str | None]
 
-    engine = create_engine(store.database.url)
+    engine = new_engine(store)
     Own.metadata.create_all(engine)
     emit_changes(engine, store)
     with Session(engine) as session:
@@ -475,111 +368,3 @@ async def test_what_goes_past_the_session_is_told_by_hand(store: EventStore, ses
         ("customer.updated", {"id": 1}, {"city": "Łódź"}),
         ("customer.updated", {"id": 2}, {"city": "Łódź"}),
     ]
-
-
-class Streams:
-    """Stands for an app: keeps what it is given to emit."""
-
-    def __init__(self) -> None:
-        self.emitted: list[Any] = []
-        self.fail = False
-
-    @property
-    def sync(self) -> "SyncStreams":
-        """Without asyncio."""
-        return SyncStreams(self)
-
-    async def emit_many(self, events: Iterable[object]) -> None:
-        """Keep them."""
-        if self.fail:
-            raise ConnectionError("gone")
-        self.emitted += events
-
-
-class SyncStreams:
-    """The same without asyncio."""
-
-    def __init__(self, streams: Streams) -> None:
-        self._streams = streams
-
-    def emit_many(self, events: Iterable[object]) -> None:
-        """Keep them."""
-        if self._streams.fail:
-            raise ConnectionError("gone")
-        self._streams.emitted += events
-
-
-def names(streams: Streams) -> list[str]:
-    """Who was told of."""
-    return [each.after["name"] for each in streams.emitted]
-
-
-@pytest.fixture
-def streaming(tmp_path: Any) -> Iterator[tuple[Engine, Streams]]:
-    """An engine without a store whose changes go to streams."""
-    engine = create_engine(f"sqlite:///{tmp_path}/plain.db")
-    Base.metadata.create_all(engine)
-    streams = Streams()
-    emit_changes(engine, streams)
-    yield engine, streams
-    engine.dispose()
-
-
-@pytest.mark.covers("EMIT-6")
-def test_changes_can_go_to_streams_after_the_commit(streaming: tuple[Engine, Streams]) -> None:
-    """Not before it, not after a rollback, and without what a savepoint took with it."""
-    engine, streams = streaming
-    with Session(engine) as session:
-        session.add(Customer(name="Ann"))
-        session.flush()
-        assert streams.emitted == []
-        with session.begin_nested():
-            session.add(Customer(name="Bob"))
-            with session.begin_nested() as inner:
-                session.add(Customer(name="Lost"))
-                session.flush()
-                inner.rollback()
-        with session.begin_nested() as outer:
-            with session.begin_nested():
-                session.add(Customer(name="Lost too"))
-            outer.rollback()
-        assert streams.emitted == []
-        session.commit()
-        assert names(streams) == ["Ann", "Bob"]
-        session.add(Customer(name="Gone"))
-        session.flush()
-        session.rollback()
-        session.add(Customer(name="Closed"))
-        session.flush()
-        session.close()
-        assert not any(session.info.values())
-        session.add(Customer(name="Cid"))
-        session.commit()
-    assert names(streams) == ["Ann", "Bob", "Cid"]
-    assert isinstance(streams.emitted[0], Change)
-
-
-def test_a_stream_that_fails_does_not_fail_the_commit(
-    streaming: tuple[Engine, Streams], caplog: pytest.LogCaptureFixture
-) -> None:
-    """What is committed is committed; the log says how many events are lost, and of what kind."""
-    engine, streams = streaming
-    streams.fail = True
-    with Session(engine) as session, caplog.at_level(logging.ERROR, "penstock.models"):
-        session.add(Customer(name="Ann"))
-        session.commit()
-    assert "1 change events are committed and could not be emitted (CustomerCreated)" in caplog.text
-
-
-async def test_an_asynchronous_commit_has_emitted_when_it_returns(tmp_path: Any) -> None:
-    """What is awaited for the commit includes the stream."""
-    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/plain.db")
-    async with engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-    streams = Streams()
-    emit_changes(engine, streams)
-    async with AsyncSession(engine) as session:
-        session.add(Customer(name="Ann"))
-        await session.commit()
-        assert names(streams) == ["Ann"]
-    await engine.dispose()

@@ -1,25 +1,19 @@
 """Fixtures of the projections' tests: a database of each kind."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from penstock.store._sqlite._database import SqliteDatabase
+from penstock.store import make_backend
 from penstock.store.database import Database
 from tests.projections.shop import Desk, Target
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+@pytest.fixture
+def database(store_url: str) -> Database:
     """An empty database: a file, and a real server's."""
-    if request.param == "sqlite":
-        return SqliteDatabase("local", tmp_path / "shop.db")
-    from penstock.store._postgres.database import PostgresDatabase
-
-    url: str = request.getfixturevalue("postgres_database")
-    return PostgresDatabase("local", url)
+    return make_backend("local", store_url).database
 
 
 @pytest.fixture

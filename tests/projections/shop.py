@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import String
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from penstock.event import Event, event_type, is_event
 from penstock.listeners import Dependencies
@@ -18,7 +18,22 @@ from penstock.projections.abc import Handlers
 from penstock.store.abc import Append, AppendSteps, StoredEvent
 from penstock.store.database import Connection, Database, Dialect
 
-__all__ = ["Base", "CustomerTotal", "OrderLine", "OrderPlaced", "OrderShipped", "Target", "stored"]
+__all__ = [
+    "ANN",
+    "BOB",
+    "Base",
+    "CustomerTotal",
+    "Desk",
+    "Gateway",
+    "OrderLine",
+    "OrderPlaced",
+    "OrderShipped",
+    "Target",
+    "count",
+    "kept",
+    "stored",
+    "totals",
+]
 
 
 class OrderPlaced(Event, name="order.placed", key="order_id"):
@@ -180,3 +195,34 @@ class Desk:
     def close(self) -> None:
         """Disconnect."""
         self.connection.close()
+
+
+class Gateway:
+    """A thing that the app provides."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+
+ANN = OrderPlaced(order_id="1", customer="ann", total_cents=500)
+BOB = OrderPlaced(order_id="2", customer="bob", total_cents=300)
+
+
+def totals(**options: Any) -> Projection:
+    """A projection into the table of totals."""
+    return Projection("totals", tables=[CustomerTotal], **options)
+
+
+def kept(desk: Desk) -> list[tuple[Any, ...]]:
+    """The table of totals."""
+    return desk.rows("SELECT customer, orders, cents FROM customer_totals ORDER BY customer")
+
+
+def count(session: Session, customer: str, cents: int) -> None:
+    """Add one order to a customer's total, by a session."""
+    row = session.get(CustomerTotal, customer)
+    if row is None:
+        row = CustomerTotal(customer=customer, orders=0, total_cents=0)
+        session.add(row)
+    row.orders += 1
+    row.total_cents += cents

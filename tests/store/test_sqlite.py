@@ -148,6 +148,7 @@ async def test_a_lock_that_is_given_back_in_time_is_waited_for(path: Path) -> No
     await backend.close()
 
 
+@pytest.mark.covers("STORE-1")
 async def test_a_full_disk_refuses_appends_and_keeps_what_was_there(path: Path) -> None:
     """What does not fit is not there at all; after room was made the same append goes in."""
     backend = SqliteBackend("local", path)

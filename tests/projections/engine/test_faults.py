@@ -226,6 +226,7 @@ def _count(store: StoreBackend) -> int:
         return 0
 
 
+@pytest.mark.covers("PROJ-16")
 async def test_a_full_disk_is_no_fault_of_any_event(tmp_path: Path) -> None:
     """Under the policy that skips what fails nothing is skipped; with space again it goes on."""
     store = SqliteBackend("local", tmp_path / "events.db")

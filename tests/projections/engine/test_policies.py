@@ -284,6 +284,7 @@ async def test_a_failure_at_the_end_of_a_page_is_traced_to_its_event(store: Stor
 
 
 @pytest.mark.parametrize("policy", ["halt", "retry", "park", "skip"])
+@pytest.mark.covers("PROJ-16")
 async def test_a_database_in_trouble_is_no_fault_of_the_event(store: StoreBackend, policy: Any) -> None:
     """Whatever the policy: it is raised, nothing is put aside, and no attempt is counted."""
     await add(store, 3)

@@ -184,6 +184,7 @@ async def test_a_checkpoint_above_the_store_is_a_store_that_went_back(store: Sto
         ({"source": "shared"}, "source local at its checkpoint"),
     ],
 )
+@pytest.mark.covers("PROJ-1")
 async def test_another_declaration_under_the_same_name_is_refused(
     store: StoreBackend, change: dict[str, Any], match: str
 ) -> None:
@@ -197,6 +198,7 @@ async def test_another_declaration_under_the_same_name_is_refused(
     assert handlers.calls == [1]
 
 
+@pytest.mark.covers("PROJ-1")
 async def test_a_new_name_over_the_same_tables_is_a_renamed_projection(store: StoreBackend) -> None:
     """It would count everything again, so it is refused, naming the former one."""
     await add(store, 2)

@@ -324,6 +324,7 @@ async def test_a_slow_handler_is_left_to_itself_after_the_drain_timeout(store: S
     await until(lambda: not any("totals" in each.name for each in threading.enumerate()))
 
 
+@pytest.mark.covers("PROJ-1")
 def test_two_projections_of_one_name_are_refused() -> None:
     """They would share a checkpoint."""
     handlers: Any = None

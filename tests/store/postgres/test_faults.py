@@ -52,6 +52,7 @@ async def test_connections_that_are_ended_are_made_again(store: PostgresBackend,
         assert len(await store.read_stream("order-1", limit=10)) == turn + 1
 
 
+@pytest.mark.covers("STORE-3")
 async def test_a_connection_lost_in_the_middle_of_an_append_loses_and_doubles_nothing(
     store: PostgresBackend,
 ) -> None:
@@ -116,6 +117,7 @@ async def own_store(own_server: PostgresServer) -> AsyncIterator[PostgresBackend
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.covers("STORE-1")
 async def test_a_server_that_restarts_under_load_loses_and_doubles_nothing(
     own_server: PostgresServer, own_store: PostgresBackend, mode: str
 ) -> None:
@@ -188,6 +190,7 @@ async def test_a_hot_standby_is_refused(own_server: PostgresServer) -> None:
         ("SELECT setval('penstock_positions', 1)", "hands out positions from 2, and has events up to 2"),
     ],
 )
+@pytest.mark.covers("STORE-6")
 async def test_a_sequence_by_which_order_would_be_lost_is_refused(
     store: PostgresBackend, harm: str, says: str
 ) -> None:

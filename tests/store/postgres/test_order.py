@@ -70,6 +70,7 @@ async def test_an_unrelated_long_transaction_stalls_nobody(store: PostgresBacken
         assert await _ids(store) == ["a", "b"]
 
 
+@pytest.mark.covers("LEAD-4")
 async def test_writers_of_different_streams_do_not_wait_for_each_other(store: PostgresBackend) -> None:
     """The floor's lock is shared: a transaction that stays open hinders no other append."""
     with caller(store) as one, caller(store) as two:
@@ -90,6 +91,7 @@ async def test_the_first_append_of_all_has_floor_zero(store: PostgresBackend) ->
         assert (horizon.position, horizon.last, [holder.floor for holder in horizon.holders]) == (0, 1, [0])
 
 
+@pytest.mark.covers("STORE-6")
 async def test_a_transaction_holds_one_lock_however_much_it_appends(store: PostgresBackend) -> None:
     """A lock for each append would fill the server's table of locks."""
     with caller(store) as busy:
@@ -153,6 +155,7 @@ async def test_a_prepared_transaction_holds_the_head_by_its_name(store: Postgres
     assert await _ids(store) == ["prepared", "after"]
 
 
+@pytest.mark.covers("LEAD-4")
 async def test_a_second_store_in_the_same_database_is_not_held_up(store: PostgresBackend) -> None:
     """Locks carry the number of their store, and its names stand before those of the search path."""
     with psycopg.connect(store.database.url, autocommit=True) as admin:
@@ -176,6 +179,7 @@ async def test_a_second_store_in_the_same_database_is_not_held_up(store: Postgre
         await other.close()
 
 
+@pytest.mark.covers("STORE-1")
 async def test_events_of_one_append_keep_their_order(store: PostgresBackend) -> None:
     """Positions are drawn in the order of the events, over several streams as well."""
     ids = [f"event {number}" for number in range(1000)]
@@ -186,6 +190,7 @@ async def test_events_of_one_append_keep_their_order(store: PostgresBackend) -> 
     assert [event.id for event in (await store.read(EventFilter(), limit=2000)).events] == ids
 
 
+@pytest.mark.covers("STORE-1")
 async def test_versions_and_positions_of_a_stream_go_the_same_way(store: PostgresBackend) -> None:
     """The version is read before the position is drawn, however many write to the stream at the same time."""
     others = [PostgresBackend("local", store.database.url) for _ in range(3)]
@@ -217,6 +222,7 @@ async def test_two_who_expect_nothing_both_succeed(store: PostgresBackend) -> No
     assert [version for _, _, version in table(store.database.url)] == [1, 2]
 
 
+@pytest.mark.covers("STORE-2")
 async def test_of_two_who_expect_the_same_version_one_wins(store: PostgresBackend) -> None:
     """The other is told what there is, and its transaction lives."""
     with caller(store) as first, caller(store) as second:
@@ -231,6 +237,7 @@ async def test_of_two_who_expect_the_same_version_one_wins(store: PostgresBacken
         second.commit()
 
 
+@pytest.mark.covers("STORE-2")
 async def test_in_repeatable_read_a_race_is_an_error_that_says_what_to_do(store: PostgresBackend) -> None:
     """Such a transaction cannot look again, and has to be run again as a whole."""
     with caller(store) as snapshot:
@@ -248,6 +255,7 @@ async def test_in_repeatable_read_a_race_is_an_error_that_says_what_to_do(store:
     assert await _ids(store) == ["a", "b"]
 
 
+@pytest.mark.covers("STORE-1")
 async def test_an_append_is_on_disk_when_it_is_answered_whatever_the_session_says(
     store: PostgresBackend,
 ) -> None:
@@ -290,6 +298,7 @@ async def test_the_horizon_never_goes_back(store: PostgresBackend) -> None:
     reader.close()
 
 
+@pytest.mark.covers("LEAD-4")
 async def test_a_store_that_was_put_back_is_seen_as_it_is(store: PostgresBackend) -> None:
     """Who remembers a later position compares it with the last one, and knows."""
     await _append(store, "a", "b", "c")

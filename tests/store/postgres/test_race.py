@@ -183,6 +183,7 @@ def test_writers_as_fast_as_the_server_allows_hide_nothing(postgres_database: st
     assert len(read) == 4 * (count - count // 7)
 
 
+@pytest.mark.covers("STORE-6")
 def test_plain_statements_as_fast_as_they_go_hide_nothing(postgres_database: str) -> None:
     """What the store sends for single events keeps the floor before the position, as the functions do."""
     store = _migrated(postgres_database)

@@ -88,6 +88,7 @@ async def test_what_nobody_rang_for_is_found_by_looking(store: PostgresBackend) 
     await watch.close()
 
 
+@pytest.mark.covers("STORE-7")
 async def test_the_transaction_of_an_append_notifies_nobody(store: PostgresBackend) -> None:
     """All transactions that notify commit one after the other. Ringing comes later, and from outside."""
     number = (await store._reading.query("SELECT penstock_store_number()"))[0][0]
