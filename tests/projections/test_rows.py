@@ -1,18 +1,24 @@
 """Rows that batch by themselves, beside a model of plain dicts."""
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterable, Iterator
+from datetime import date
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
+from uuid import uuid4
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from penstock.errors import UsageError
+from penstock.errors import StoreRefusedError, UsageError
 from penstock.projections import Projection, Rows
+from penstock.store._postgres.database import PostgresDatabase
 from penstock.store.database import Database
 from penstock.store.work import Wanted
 from penstock.store.work.lending import Lender
@@ -23,11 +29,13 @@ Totals: TypeAlias = dict[str, list[int]]
 CUSTOMERS = st.sampled_from(["ann", "bob", "carl"])
 AMOUNTS = st.integers(min_value=-1000, max_value=1000)
 WORDS = st.sampled_from(["orders", "total_cents"])
+PLACES = {"orders": 0, "total_cents": 1}
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("upsert"), CUSTOMERS, st.dictionaries(WORDS, AMOUNTS)),
         st.tuples(st.just("increment"), CUSTOMERS, st.dictionaries(WORDS, AMOUNTS)),
         st.tuples(st.just("delete"), CUSTOMERS, st.just({})),
+        st.tuples(st.just("insert"), CUSTOMERS, st.fixed_dictionaries(dict.fromkeys(PLACES, AMOUNTS))),
         st.tuples(st.just("look"), CUSTOMERS, st.just({})),
         st.tuples(st.just("by session"), CUSTOMERS, st.dictionaries(WORDS, AMOUNTS)),
         st.tuples(st.just("by session, later"), CUSTOMERS, st.dictionaries(WORDS, AMOUNTS)),
@@ -58,15 +66,14 @@ def kept(lender: Lender) -> Totals:
 
 def follow(model: Totals, step: str, customer: str, values: dict[str, int]) -> None:
     """What a step makes of the model."""
-    places = {"orders": 0, "total_cents": 1}
-    if step in ("upsert", "by session", "by session, later"):
+    if step in ("upsert", "insert", "by session", "by session, later"):
         row = model.setdefault(customer, [0, 0])
         for name, value in values.items():
-            row[places[name]] = value
+            row[PLACES[name]] = value
     elif step == "increment":
         row = model.setdefault(customer, [0, 0])
         for name, value in values.items():
-            row[places[name]] += value
+            row[PLACES[name]] += value
     elif step == "delete":
         model.pop(customer, None)
 
@@ -108,6 +115,9 @@ def test_rows_and_a_session_do_what_plain_dicts_do(lender: Lender, steps: list[A
             rows.increment(CustomerTotal, key, **values)
         elif step == "delete":
             rows.delete(CustomerTotal, key)
+        elif step == "insert":
+            rows.delete(CustomerTotal, key)
+            rows.insert(CustomerTotal, customer=customer, **values)
         elif step == "look":
             found = session.scalars(select(CustomerTotal).where(CustomerTotal.customer == customer)).first()
             assert (None if found is None else [found.orders, found.total_cents]) == model.get(customer)
@@ -188,6 +198,126 @@ def test_many_rows_keep_their_values_whatever_their_types(lender: Lender) -> Non
         assert float(total) == sum(each if each % 2 else each * 0.5 for each in range(100))
 
 
+AWKWARD = [
+    *("", "\\N", "\\.", "NULL", "tab\there", "line\nhere\r\n", "back\\slash\\"),
+    *('quo"te', "it's", "{a,b}", "ключ", "😀"),
+]
+
+
+@pytest.mark.covers("PROJ-20", "ZDT-17")
+@pytest.mark.parametrize("count", [10, 400])
+def test_rows_that_are_only_added_keep_their_values(lender: Lender, count: int) -> None:
+    """Whatever is in them, alone and by the hundred; columns that are not named have their defaults."""
+    with lender.transaction() as work:
+        work.database.execute(
+            work.connection,
+            "CREATE TABLE notes (id integer PRIMARY KEY, word text, amount numeric(20, 2), rate double precision, "
+            "open boolean, big bigint, kind text DEFAULT 'plain', seen date)",
+        )
+        for number in range(count):
+            work.rows.insert(
+                "notes",
+                id=number,
+                word=None if number % 13 == 12 else AWKWARD[number % 13],
+                amount=number / 4 if work.database.dialect == "sqlite" else Decimal(number) / 4,
+                rate=number * 0.1,
+                open=number % 2 == 0,
+                big=-(2**62) + number,
+            )
+        work.rows.insert("notes", kind="last", id=count)
+        for number in range(count):
+            work.rows.insert("notes", id=-1 - number, seen=date(2026, 2, 3), word="day")
+    with lender.transaction() as work:
+        found = work.database.execute(
+            work.connection,
+            "SELECT id, word, amount, rate, open, big, kind FROM notes WHERE seen IS NULL ORDER BY id",
+        ).fetchall()
+        [(days,)] = work.database.execute(
+            work.connection, "SELECT count(*) FROM notes WHERE word = 'day' AND seen = '2026-02-03'"
+        ).fetchall()
+    *rows, last = [tuple(row) for row in found]
+    assert days == count
+    assert last == (count, None, None, None, None, None, "last")
+    for number, (id_, word, amount, rate, is_open, big, kind) in enumerate(rows):
+        assert (id_, float(amount), rate, bool(is_open)) == (
+            number,
+            number / 4,
+            number * 0.1,
+            number % 2 == 0,
+        )
+        assert (word, big, kind) == (
+            None if number % 13 == 12 else AWKWARD[number % 13],
+            -(2**62) + number,
+            "plain",
+        )
+
+
+def test_rows_are_added_and_changed_in_the_order_in_which_that_was_said(lender: Lender) -> None:
+    """What is added can be changed and deleted later in the page, and added again."""
+    with lender.transaction() as work:
+        rows = work.rows
+        for number in range(100):
+            rows.insert(OrderLine, order_id="1", number=number, quantity=1)
+        rows.increment(OrderLine, {"order_id": "1", "number": 7}, quantity=5)
+        rows.delete(OrderLine, {"order_id": "1", "number": 8})
+        rows.insert(OrderLine, order_id="1", number=8, quantity=9)
+        rows.delete(OrderLine, {"order_id": "1", "number": 9})
+    with lender.transaction() as work:
+        found = work.database.execute(
+            work.connection, "SELECT number, quantity FROM order_lines WHERE number < 10 ORDER BY 1"
+        ).fetchall()
+    assert [tuple(row) for row in found] == [*((n, 1) for n in range(7)), (7, 6), (8, 9)]
+
+
+def _add(lender: Lender, numbers: Iterable[int]) -> None:
+    with lender.transaction() as work:
+        for number in numbers:
+            work.rows.insert(CustomerTotal, customer=f"c{number}")
+
+
+def _note_as(lender: Lender, role: str, words: Iterable[str]) -> None:
+    with lender.transaction() as work:
+        work.database.execute(work.connection, f"SET LOCAL ROLE {role}")
+        for word in words:
+            work.rows.insert("notes", word=word)
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_row_that_is_there_already_cannot_be_added(lender: Lender, count: int) -> None:
+    """The database says so when the page is written, and nothing of the page is kept."""
+    _add(lender, [0])
+    refusals: Any = (sqlite3.IntegrityError, psycopg.errors.UniqueViolation)
+    with pytest.raises(refusals):
+        _add(lender, reversed(range(count)))
+    assert kept(lender) == {"c0": [0, 0]}
+
+
+def test_policies_of_rows_are_kept_by_many_as_by_one(postgres_database: str) -> None:
+    """``COPY`` does not go by them, so into such a table rows go one by one."""
+    lender = Lender(PostgresDatabase("local", postgres_database))
+    role = f"writer_{uuid4().hex[:12]}"
+    with lender.transaction() as work:
+        for sql in (
+            "CREATE TABLE notes (word text)",
+            "ALTER TABLE notes ENABLE ROW LEVEL SECURITY",
+            "CREATE POLICY short ON notes USING (true) WITH CHECK (length(word) < 5)",
+            f"CREATE ROLE {role}",
+            f"GRANT ALL ON notes TO {role}",
+        ):
+            work.database.execute(work.connection, sql)
+    try:
+        _note_as(lender, role, ["ok"] * 100)
+        with pytest.raises(StoreRefusedError, match="row-level security"):
+            _note_as(lender, role, ["ok"] * 99 + ["too long"])
+        with lender.transaction() as work:
+            [(count,)] = work.database.execute(work.connection, "SELECT count(*) FROM notes").fetchall()
+            work.database.execute(work.connection, f"DROP OWNED BY {role}")
+            work.database.execute(work.connection, f"DROP ROLE {role}")
+        assert count == 100
+    finally:
+        lender.close()
+
+
 def test_more_rows_than_a_statement_can_hold(lender: Lender) -> None:
     """What is too much for one statement goes into several."""
     with lender.transaction() as work:
@@ -216,6 +346,8 @@ def test_more_rows_than_a_statement_can_hold(lender: Lender) -> None:
         (lambda rows: rows.upsert(CustomerTotal, {"customer": []}), "texts, numbers, ids"),
         (lambda rows: rows.upsert(CustomerTotal, {"customer": "ann"}, customer="bob"), "leave one out"),
         (lambda rows: rows.upsert(Path, {"customer": "ann"}), "give an SQLAlchemy model"),
+        (lambda rows: rows.insert(CustomerTotal), "at least one column"),
+        (lambda rows: rows.insert(CustomerTotal, name="ann"), "has no column 'name'"),
     ],
 )
 def test_what_cannot_be_is_refused_where_it_is_said(lender: Lender, act: Any, message: str) -> None:

@@ -127,6 +127,8 @@ class HandlerPage:
         self._loop: asyncio.Runner | None = None
         self._derived: Derived | None = None
         self._model: ReadModel | None = None
+        self._about: list[Callable[[StoredEvent], None]] = []
+        """What is told of each event before its handlers run."""
         self._has_appended = False
         self._failure: BaseException | None = None
 
@@ -140,10 +142,8 @@ class HandlerPage:
             if bound is None:
                 routes = self._handlers.routes.of(event.name)
                 bound = self._bound[event.name] = [self._bind(route) for route in routes]
-            if self._derived is not None:
-                self._derived.about(event)
-            if isinstance(self._model, ElsewhereReadModel):
-                self._model.about(event)
+            for about in self._about:
+                about(event)
             for call in bound:
                 call(event)
         except BaseException as failure:
@@ -206,6 +206,15 @@ class HandlerPage:
         parts = tuple(wanted for _, wanted in route.parts) if self._handlers.mixes else ()
         touches = any(wanted is not Wanted.ROWS for _, wanted in route.parts)
         work, decode, decided = self._work, route.decode, self._decided
+
+        if body is not None and not (parts or messages or mappers or touches or state is not None):
+
+            def call_with_event(event: StoredEvent) -> None:
+                made = function(**{body: decode(event)}, **given)
+                if made is not None:
+                    decided(made, False)
+
+            return call_with_event
 
         def call(event: StoredEvent) -> None:
             for wanted in parts:
@@ -275,10 +284,15 @@ class HandlerPage:
                 connection=self._work.connection,
                 source=handlers.source,
             )
-            event = CURRENT_MESSAGE.get()
-            if isinstance(event, StoredEvent):
-                self._derived.about(event)
+            self._tell(self._derived.about)
         return self._derived
+
+    def _tell(self, about: Callable[[StoredEvent], None]) -> None:
+        """Have *about* called with the present event, and with all that come."""
+        self._about.append(about)
+        event = CURRENT_MESSAGE.get()
+        if isinstance(event, StoredEvent):
+            about(event)
 
     def _read_model(self) -> ReadModel:
         if self._model is None:
@@ -294,9 +308,7 @@ class HandlerPage:
         """Have it write where its generation is."""
         handlers, connection = self._handlers, self._work.connection
         led(model, handlers.target.database, connection, handlers.projection, self._generation.name)
-        event = CURRENT_MESSAGE.get()
-        if isinstance(event, StoredEvent):
-            model.about(event)
+        self._tell(model.about)
 
     # -- coroutines ---------------------------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 import inspect
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from penstock.errors import ConfigurationError
@@ -68,12 +69,21 @@ class Route:
         """The parameter that takes the state of a fold."""
         return next((name for name, source in self.plan.sources if source == "state"), None)
 
-    def decode(self, event: StoredEvent) -> Any:
-        """The event as the handler wants it. Raises `CodecError`."""
+    @property
+    def decode(self) -> Callable[[StoredEvent], Any]:
+        """A function that makes of an event what the handler wants. It raises `CodecError`."""
         if (declared := self.event_type) is not None:
-            meta = event.meta
-            return declared.decode(event.data, version=meta.version, content_type=meta.content_type)
-        return event.payload if self.plan.body is Any else event.decode(self.plan.body)
+            decode = declared.decode
+
+            def declared_event(event: StoredEvent) -> Any:
+                meta = event.meta
+                return decode(event.data, version=meta.version, content_type=meta.content_type)
+
+            return declared_event
+        body: Any = self.plan.body
+        if body is Any:
+            return attrgetter("payload")
+        return lambda event: event.decode(body)
 
 
 class Routes:

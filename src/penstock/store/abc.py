@@ -14,6 +14,7 @@ import msgspec
 
 from penstock.message import MISSING, Message, Meta
 from penstock.store.database import Database, Dialect
+from penstock.store.lane import Lane
 
 __all__ = [
     "ANY",
@@ -31,6 +32,7 @@ __all__ = [
     "ExpectedVersion",
     "HeadHolder",
     "Horizon",
+    "Lane",
     "NewEvent",
     "Statement",
     "StoreBackend",
@@ -185,6 +187,8 @@ class EventFilter:
     """Keys of the envelope; empty for any."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     """Headers that must all be there with these values."""
+    lane: Lane | None = None
+    """Only those of one lane."""
 
 
 @dataclass(frozen=True, slots=True)

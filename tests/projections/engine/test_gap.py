@@ -33,14 +33,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_pages_leave_a_tenth_of_their_time_to_others(clock: Clock) -> None:
     """On SQLite, where one writes at a time; no gap is so short that nobody could use it, or keeps a run for long."""
-    gap = Gap("sqlite")
+    gap = Gap(owes=True)
     for _ in range(100):
         began = clock.now
         clock.now += 0.01
         gap.after(began)
     assert sum(clock.slept) == pytest.approx(0.1)
     assert min(clock.slept) >= 0.002
-    gap = Gap("sqlite")
+    gap = Gap(owes=True)
     clock.slept.clear()
     began = clock.now
     clock.now += 10
@@ -50,7 +50,7 @@ def test_pages_leave_a_tenth_of_their_time_to_others(clock: Clock) -> None:
 
 def test_the_time_between_two_pages_is_theirs_as_well(clock: Clock) -> None:
     """While the next page is read others can write: a run that reads for long enough never sleeps."""
-    gap = Gap("sqlite")
+    gap = Gap(owes=True)
     for _ in range(100):
         began = clock.now
         clock.now += 0.01
@@ -67,7 +67,7 @@ def test_the_time_between_two_pages_is_theirs_as_well(clock: Clock) -> None:
 
 def test_on_postgresql_nobody_has_to_make_room(clock: Clock) -> None:
     """Writers do not wait for each other there."""
-    gap = Gap("postgresql")
+    gap = Gap(owes=False)
     clock.now += 10
     gap.after(0.0)
     assert clock.slept == []

@@ -30,6 +30,7 @@ async def catch_up(
     terms: LeaseTerms | None = None,
     begun: Callable[[ProjectionRun], None] | None = None,
     is_far: Callable[[ProjectionRun, Horizon], bool] | None = None,
+    most: int = 0,
 ) -> int:
     """Handle everything that is in the store at this moment; how many events that were.
 
@@ -44,9 +45,10 @@ async def catch_up(
         generation: Which copy of the read model.
         lease: How long the lease lasts that is not renewed.
         database: Where the effects and the checkpoint of a generation are that is not live.
-        terms: Under whose name and token, in place of some of its own.
+        terms: Of the caller, who has the lease, renews it, and gives it back; else one is taken for this.
         begun: Called with the run when it has the lease.
         is_far: Asked at the end, with how far the store can be read by then: whether to go on up to there.
+        most: How many events a page may grow to while they are small, should that be more than the plan says.
 
     Raises:
         ProjectionBusyError: Another process runs it.
@@ -56,15 +58,16 @@ async def catch_up(
     """
     supervised = Supervised(plan, handlers, generation, database)
     effects = database or target.database
+    is_ours = terms is None
     terms = terms or LeaseTerms(lease)
     stopping = False
     keeper = Keeper(effects, terms, poll=lease, looked=lambda: None)
     keeper.held.add(supervised.key)
     thread = OwnThread(f"penstock {plan.kind} {plan.name}")
-    run = ProjectionRun(supervised, effects, source.reader, terms, lambda: stopping, (plan.name,))
+    run = ProjectionRun(supervised, effects, source.reader, terms, lambda: stopping, (plan.name,), most=most)
     await source.open()
     await target.open()
-    renewing = asyncio.create_task(keeper.run(), name=f"lease of {plan.name}")
+    renewing = [asyncio.create_task(keeper.run(), name=f"lease of {plan.name}")] if is_ours else []
     try:
         await thread.call(run.open)
         if begun is not None:
@@ -89,9 +92,10 @@ async def catch_up(
                     return run.handled
     finally:
         stopping = True
-        renewing.cancel()
-        await asyncio.gather(renewing, return_exceptions=True)
-        await asyncio.shield(thread.call(run.close))
+        for task in renewing:
+            task.cancel()
+        await asyncio.gather(*renewing, return_exceptions=True)
+        await asyncio.shield(thread.call(partial(run.close, release=is_ours)))
         thread.end()
 
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 from penstock.projections._engine._policy import error_type
 from penstock.projections._engine._sql import NOW, one, rows
 from penstock.projections.abc import ProjectionFailure
-from penstock.store.abc import StoredEvent
+from penstock.store.abc import EventFilter, EventReader, StoredEvent
 from penstock.store.database import Connection, Database
 
 __all__ = [
+    "Vanished",
     "Wanted",
     "fail_again",
     "is_parked",
@@ -24,6 +25,7 @@ __all__ = [
     "put_aside",
     "remove",
     "settle",
+    "stored",
 ]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -163,6 +165,19 @@ def remove(
     return database.execute(
         connection, f"DELETE FROM penstock_projection_failures WHERE {where}", parameters
     ).rowcount
+
+
+class Vanished(Exception):  # noqa: N818  says why, inside the engine
+    """An event of the failures is gone from the store."""
+
+
+def stored(reader: EventReader, wanted: Wanted) -> StoredEvent:
+    """The event of a failure. Raises `Vanished`."""
+    place = wanted.position
+    found = reader.read(EventFilter(streams=(wanted.stream,)), after=place - 1, through=place, limit=1)
+    if not found.events:
+        raise Vanished(f"the event at position {place} is not in the store any more; discard it")
+    return found.events[0]
 
 
 def listed(

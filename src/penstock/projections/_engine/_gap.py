@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from penstock.store.database import Dialect
-
 __all__ = ["Gap"]
 
 _SHARE: Final = 0.1
@@ -20,14 +18,15 @@ _LONGEST_SECONDS: Final = 0.01
 class Gap:
     """What a run owes to others who want to write to the same database."""
 
-    dialect: Dialect
+    owes: bool
+    """Whether anybody else writes there."""
     _owed: float = 0.0
     _ended: float | None = None
     """When the last page was committed (monotonic, in seconds)."""
 
     def after(self, began: float) -> None:
         """A page that *began* then (monotonic, in seconds) was committed: wait for a moment, if enough is owed."""
-        if self.dialect != "sqlite":
+        if not self.owes:
             return
         between = 0.0 if self._ended is None else began - self._ended
         self._ended = time.monotonic()

@@ -10,12 +10,19 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from penstock.errors import IsolationError, ProjectionError, ProjectionHaltedError, StoreWentBackError
+from penstock.errors import (
+    IsolationError,
+    ProjectionError,
+    ProjectionHaltedError,
+    StaleRunnerError,
+    StoreWentBackError,
+)
 from penstock.projections._engine import _checkpoints, _failures, _lease, _notes
 from penstock.projections._engine._ahead import AheadReader
 from penstock.projections._engine._gap import Gap
 from penstock.projections._engine._lease import LeaseTerms
 from penstock.projections._engine._outcomes import CaughtUp, Failed, Interrupted, Outcome, Supervised, Waiting
+from penstock.projections._engine._page_size import PageSize
 from penstock.projections._engine._paging import EventFailed, PageFailed, Pages
 from penstock.projections._engine._policy import (
     Again,
@@ -47,6 +54,8 @@ class ProjectionRun:
     """Names that are known to be in use, and so were not renamed."""
     heeds: bool = False
     """Whether it does not begin when it is to stand still, or to be reset or deleted first."""
+    most: int = 0
+    """How many events a page may grow to while they are small, should that be more than the plan says."""
     checkpoint: Checkpoint = field(init=False)
     pages: int = 0
     """How many were committed."""
@@ -58,7 +67,7 @@ class ProjectionRun:
     _reader: EventReader | None = field(default=None, init=False)
     _parked: set[str] = field(default_factory=set[str], init=False)
     _suspect: int | None = field(default=None, init=False)
-    _limit: int = field(default=0, init=False)
+    _size: PageSize = field(init=False)
     _careful: int = field(default=0, init=False)
     """So many of the next events are handled alone: one of them may have ended the process."""
     _ahead: AheadReader = field(init=False)
@@ -81,6 +90,8 @@ class ProjectionRun:
         database = self.database
         connection = database.connect(application=_lease.application(self.terms, plan.name))
         self._connection = connection
+        if self.supervised.database is not None:
+            self._check_made(connection)
         taken = _lease.take(database, connection, *key, self.terms)
         with transaction(database, connection):
             self.checkpoint = _checkpoints.ensure(
@@ -97,8 +108,9 @@ class ProjectionRun:
                 # What kept a former run from going on is over, since this one got here.
                 _notes.clear(database, connection, key)
         self._suspect = notes.suspect
-        self._gap, self._failed = Gap(database.dialect), None
-        self._limit = plan.page_events
+        is_shared = database.dialect == "sqlite" and self.supervised.database is None
+        self._gap, self._failed = Gap(is_shared), None
+        self._size = PageSize(plan.page_events, self.most)
         self._careful = plan.page_events if taken.deaths > 1 else 0
         self._reader = self.open_reader()
         self._ahead = AheadReader(self._reader)
@@ -112,6 +124,13 @@ class ProjectionRun:
             self.terms.length_us,
             self.is_stopping,
         )
+
+    def _check_made(self, connection: Connection) -> None:
+        """A copy has its checkpoint from whoever made it; who comes late to one that is gone leaves nothing behind."""
+        with transaction(self.database, connection, write=False):
+            found = _checkpoints.read(self.database, connection, *self.supervised.key)
+        if found is None:
+            raise StaleRunnerError(self.supervised.plan.name)
 
     def close(self, *, release: bool = True) -> None:
         """Give the lease and the connections back. Never raises."""
@@ -208,7 +227,7 @@ class ProjectionRun:
             # Nothing has a handler.
             self._commit(stretch, [], stretch.through)
             return None
-        found = self._ahead.read(stretch, 1 if self._careful else self._limit)
+        found = self._ahead.read(stretch, 1 if self._careful else self._size.events)
         events, through = found.events, found.through
         if not events:
             self._commit(stretch, [], through)
@@ -237,9 +256,9 @@ class ProjectionRun:
             if len(events) == 1:
                 self._suspect = events[0].position
                 self._failed = Failed(events[0].position, failed.cause, is_alone=True)
-            self._limit = max(1, len(events) // 2)
+            self._size.failed(events)
         else:
-            self._limit = min(self._limit * 2, self.supervised.plan.page_events)
+            self._size.committed(events)
             self._gap.after(began)
         return None
 
@@ -354,7 +373,8 @@ class ProjectionRun:
         ):
             self._end_read()
             try:
-                event = self._stored(wanted)
+                assert self._reader is not None
+                event = _failures.stored(self._reader, wanted)
                 self.checkpoint, is_free = self._pages.retry(self.checkpoint, event, wanted)
                 self.moved += 1
                 if is_free:
@@ -364,7 +384,7 @@ class ProjectionRun:
                 self._failed_again(
                     wanted, failed.cause, failed.event if isinstance(failed, EventFailed) else None
                 )
-            except _Vanished as gone:
+            except _failures.Vanished as gone:
                 self._failed_again(wanted, gone, None)
         self._end_read()
 
@@ -380,18 +400,3 @@ class ProjectionRun:
         )
         with transaction(self.database, self.connection):
             _failures.fail_again(self.database, self.connection, self.supervised.key, wanted, failure)
-
-    def _stored(self, wanted: _failures.Wanted) -> StoredEvent:
-        assert self._reader is not None
-        found = self._reader.read(
-            EventFilter(streams=(wanted.stream,)), after=wanted.position - 1, through=wanted.position, limit=1
-        )
-        if not found.events:
-            raise _Vanished(
-                f"the event at position {wanted.position} is not in the store any more; discard it"
-            )
-        return found.events[0]
-
-
-class _Vanished(Exception):  # noqa: N818  says why, inside the engine
-    """An event of the failures is gone from the store."""

@@ -16,6 +16,7 @@ from psycopg.types.string import ByteaBinaryLoader
 
 from penstock.store._postgres.errors import explained_connecting
 from penstock.store._postgres.placeholders import translated
+from penstock.store.literals import text_array
 
 if TYPE_CHECKING:
     from penstock.store._postgres.database import PostgresDatabase
@@ -38,8 +39,7 @@ def _written(value: Parameter) -> bytes | None:
         return value.encode()
     if isinstance(value, int):
         return b"%d" % value
-    quoted = ('"' + each.replace("\\", "\\\\").replace('"', '\\"') + '"' for each in value)
-    return ("{" + ",".join(quoted) + "}").encode()
+    return text_array(value).encode()
 
 
 def _numbered(sql: str) -> bytes:

@@ -28,6 +28,9 @@ STRETCH: Final = 10_000
 
 _COLUMNS: Final = """\
 position, stream, version, id, name, (date_part('epoch', recorded_at) * 1000000)::bigint, meta::text, data, body"""
+_LANE: Final = """\
+('x' || left(encode(sha256(convert_to(coalesce(key, stream), 'UTF8')), 'hex'), 4))::bit(16)::int % ?::int = ?::int"""
+"""As `Lane.has`."""
 _ALL: Final = 2**63 - 1
 FIND: Final = """\
 SELECT id, stream, position, version FROM penstock_events WHERE id = ANY (?::text[])"""
@@ -186,4 +189,7 @@ def _conditions(wanted: EventFilter) -> tuple[list[str], list[Parameter]]:
     if wanted.headers:
         conditions.append("meta @> ?::jsonb")
         parameters.append(_encode({"headers": dict(wanted.headers)}).decode())
+    if wanted.lane is not None:
+        conditions.append(_LANE)
+        parameters += [wanted.lane.of, wanted.lane.number]
     return conditions, parameters

@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.errors import UsageError
 from penstock.message import Meta
-from penstock.store._sqlite._database import SqliteDatabase
+from penstock.store._sqlite._database import LANE_FUNCTION, SqliteDatabase
 from penstock.store._sqlite._errors import speaking_of
 from penstock.store.abc import Appended, EventFilter, EventPage, Horizon, StoredEvent
 
@@ -212,6 +212,9 @@ def _filters(wanted: EventFilter) -> _Filter:
     for header in wanted.headers.items():
         parts.append(" AND EXISTS (SELECT 1 FROM json_each(meta, '$.headers') WHERE key = ? AND value = ?)")
         values += header
+    if wanted.lane is not None:
+        parts.append(f" AND {LANE_FUNCTION}(key, stream, ?, ?)")
+        values += (wanted.lane.number, wanted.lane.of)
     return "".join(parts), tuple(values)
 
 

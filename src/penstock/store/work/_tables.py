@@ -1,13 +1,15 @@
 """The SQL that writes rows in batches, on both dialects, and what it has to know of a table."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from penstock.errors import UsageError
+from penstock.store._quoting import quoted, quoted_path
 from penstock.store.database import Dialect
+from penstock.store.literals import array_literal, copy_text, text_array
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -19,9 +21,11 @@ _MOST_PARAMETERS = 30_000
 
 _TYPES = """\
 SELECT attname::text, atttypid::regtype::text FROM pg_catalog.pg_attribute
- WHERE attrelid = to_regclass(?::text) AND attnum > 0 AND NOT attisdropped"""
+ WHERE attrelid = to_regclass(?::text) AND attnum > 0 AND NOT attisdropped AND NOT row_security_active(attrelid)"""
+"""Where each row is looked at by policies, which ``COPY`` does not do, there are none: rows are written one by one."""
 
-_IN_ARRAYS: Mapping[str, set[type]] = {
+_TEXTS = frozenset({"text", "character varying"})
+_IN_BULK: Mapping[str, set[type]] = {
     "text": {str},
     "character varying": {str},
     "smallint": {int},
@@ -32,7 +36,7 @@ _IN_ARRAYS: Mapping[str, set[type]] = {
     "boolean": {bool},
     "uuid": {UUID},
 }
-"""Types of columns, and of Python's values that mean the same to PostgreSQL in an array and alone."""
+"""Types of columns, and of Python's values that mean the same to PostgreSQL in bulk and alone."""
 
 _MOST_COMPARED = 1_000
 """PostgreSQL compares rows of several columns one inside the other, and its stack ends somewhere above 10,000."""
@@ -64,10 +68,7 @@ class RowTable:
         """Raises `UsageError` for columns that are not there, and for a key that may find several rows."""
         if not key:
             raise UsageError(f"a row of {self.name} needs a key; name its columns, as in {{'id': 17}}")
-        if self.columns is not None:
-            for name in (*key, *values):
-                if name not in self.columns:
-                    raise UsageError(f"{self.name} has no column {name!r}; it has {', '.join(self.columns)}")
+        self.check_columns((*key, *values))
         for name in values:
             if name in key:
                 raise UsageError(
@@ -79,6 +80,14 @@ class RowTable:
                 f"{', '.join(key)} may find several rows of {self.name}; "
                 f"a key is what a primary key or unique constraint is on: {known}"
             )
+
+    def check_columns(self, names: Collection[str]) -> None:
+        """Raises `UsageError` for columns that are not there, and for none at all."""
+        if not names:
+            raise UsageError(f"a row of {self.name} needs at least one column; name it, as in total=17")
+        for name in names:
+            if self.columns is not None and name not in self.columns:
+                raise UsageError(f"{self.name} has no column {name!r}; it has {', '.join(self.columns)}")
 
     def upserts(
         self,
@@ -92,23 +101,53 @@ class RowTable:
 
         *types*: the types of columns in PostgreSQL, which takes an array for each of them in half the time.
         """
-        names = (*key, *sets, *adds)
-        more = {name: value for name, value in self.defaults.items() if name not in names}
-        named = (*names, *more)
+        return self._insert((*key, *sets, *adds), rows, self._on_conflict(key, sets, adds), types)
+
+    def inserts(
+        self, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]], types: Mapping[str, str] | None = None
+    ) -> Iterator[tuple[str, list[object]]]:
+        """Statements that add *rows* (values of *names*), as `upserts`."""
+        return self._insert(names, rows, "", types)
+
+    def copies(
+        self, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]], types: Mapping[str, str]
+    ) -> tuple[str, str] | None:
+        """A ``COPY`` that adds *rows*, and what it reads; ``None`` if it might not take what a statement takes."""
+        named, rows = self._with_defaults(names, rows)
+        columns = self._by_column(named, self._parameters(named, rows), types)
+        if columns is None:
+            return None
+        sql = f"COPY {self.name} ({', '.join(map(self._column, named))}) FROM STDIN"
+        return sql, copy_text(values for _, values in columns)
+
+    def _insert(
+        self,
+        names: tuple[str, ...],
+        rows: Sequence[tuple[Any, ...]],
+        tail: str,
+        types: Mapping[str, str] | None,
+    ) -> Iterator[tuple[str, list[object]]]:
+        named, rows = self._with_defaults(names, rows)
         head = f"INSERT INTO {self.name} ({', '.join(map(self._column, named))}) "
         one = f"({', '.join('?' * len(named))})"
-        tail = self._on_conflict(key, sets, adds)
         size = max(1, _MOST_PARAMETERS // len(named))
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
-            parameters = self._parameters(
-                named, (row + tuple(more.values()) for row in some) if more else some
-            )
+            parameters = self._parameters(named, some)
             if types and (arrays := self._arrays(named, parameters, types)) is not None:
                 marks = ", ".join(mark for mark, _ in arrays)
                 yield f"{head}SELECT * FROM unnest({marks}) {tail}", [values for _, values in arrays]
             else:
                 yield f"{head}VALUES {', '.join([one] * len(some))} {tail}", parameters
+
+    def _with_defaults(
+        self, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+    ) -> tuple[tuple[str, ...], Sequence[tuple[Any, ...]]]:
+        more = {name: value for name, value in self.defaults.items() if name not in names}
+        if not more:
+            return names, rows
+        values = tuple(more.values())
+        return (*names, *more), [row + values for row in rows]
 
     @property
     def types(self) -> str | None:
@@ -117,17 +156,28 @@ class RowTable:
 
     def _arrays(
         self, names: tuple[str, ...], parameters: list[object], types: Mapping[str, str]
-    ) -> list[tuple[str, list[object]]] | None:
+    ) -> list[tuple[str, str]] | None:
         """For each column an array in SQL and its values; ``None`` if an array might not take what a row takes."""
-        found: list[tuple[str, list[object]]] = []
+        columns = self._by_column(names, parameters, types)
+        if columns is None:
+            return None
+        return [
+            (f"?::{kind}[]", text_array(values) if kind in _TEXTS else array_literal(values))
+            for kind, values in columns
+        ]
+
+    def _by_column(
+        self, names: tuple[str, ...], parameters: list[object], types: Mapping[str, str]
+    ) -> list[tuple[str, list[Any]]] | None:
+        """The type and the values of each column; ``None`` if there are some that a type might take differently."""
+        found: list[tuple[str, list[Any]]] = []
         for number, name in enumerate(names):
             kind = types.get(name if self.columns is None else self.columns[name], "")
             values = parameters[number :: len(names)]
-            if len(kinds := {*map(type, values)} - {type(None)}) > 1 or not kinds <= _IN_ARRAYS.get(
-                kind, set()
-            ):
+            kinds = {*map(type, values)} - {type(None)}
+            if len(kinds) > 1 or not kinds <= _IN_BULK.get(kind, set()):
                 return None
-            found.append((f"?::{kind}[]", values))
+            found.append((kind, values))
         return found
 
     def deletes(
@@ -155,7 +205,7 @@ class RowTable:
         return f"ON CONFLICT ({place}) DO UPDATE SET {', '.join(changes)}"
 
     def _column(self, name: str) -> str:
-        return _quoted(name if self.columns is None else self.columns[name])
+        return quoted(name if self.columns is None else self.columns[name])
 
     def _parameters(self, names: tuple[str, ...], rows: Any) -> list[object]:
         converters = [self.convert.get(name) for name in names]
@@ -171,7 +221,7 @@ class RowTable:
 def row_table(table: Any, dialect: Dialect) -> RowTable:
     """What there is to know of *table*: a name, an SQLAlchemy ``Table``, or a mapped class. Raises `UsageError`."""
     if isinstance(table, str):
-        return RowTable(".".join(map(_quoted, table.split("."))), dialect)
+        return RowTable(quoted_path(table), dialect)
     try:
         from sqlalchemy import Table, inspect
         from sqlalchemy.orm import Mapper
@@ -215,7 +265,7 @@ def _of_table(
         name: column.type.dialect_impl(speaks).bind_processor(speaks) for name, column in named.items()
     }
     return RowTable(
-        ".".join(map(_quoted, filter(None, (table.schema, table.name)))),
+        ".".join(map(quoted, filter(None, (table.schema, table.name)))),
         dialect,
         {name: column.name for name, column in named.items()},
         _uniques(table, names),
@@ -254,7 +304,3 @@ def _dialect(dialect: Dialect) -> Any:
 
     make: Any = PGDialect_psycopg
     return make()
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

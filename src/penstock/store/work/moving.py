@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from penstock.errors import MissingExtraError
+from penstock.store._quoting import quoted
 from penstock.store.database import Connection
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Moved:
 
     def __post_init__(self) -> None:
         places = {
-            f"{_quoted(schema)}.{_quoted(name)}": f"{_quoted(self.schema)}.{_quoted(name)}"
+            f"{quoted(schema)}.{quoted(name)}": f"{quoted(self.schema)}.{quoted(name)}"
             for schema, name in self.names
             if schema is not None
         }
@@ -72,7 +73,3 @@ def engine_in(connect: Callable[[], Connection], begin: Sequence[str], moved: Mo
     except ImportError as failure:
         raise MissingExtraError("a session of SQLAlchemy", "sql") from failure
     return _alchemy.engine_in(connect, begin, moved)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -5,8 +5,8 @@ of the page, or before anything is read in it, the rows of a table are written b
 different columns need one for each set of columns.)
 """
 
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,7 @@ from penstock.store.work._tables import RowTable
 
 __all__ = ["Change", "Rows"]
 
+_NONE: Final[Mapping[str, Any]] = {}
 _MANY: Final = 50
 """From so many rows on it is worth a question how they are written fastest."""
 
@@ -29,32 +30,43 @@ class Change(msgspec.Struct, gc=False):
     deleted: bool = False
     written: bool = False
     """Whether the row is there afterwards."""
-    sets: dict[str, Any] = {}
-    adds: dict[str, Any] = {}
+    sets: dict[str, Any] | None = None
+    adds: dict[str, Any] | None = None
 
-    def set(self, values: Mapping[str, Any]) -> None:
-        """The row is there, with these values."""
+    def set(self, values: dict[str, Any]) -> None:
+        """The row is there, with these values, which become its own."""
         self.written = True
-        self.sets.update(values)
-        for name in values:
-            self.adds.pop(name, None)
+        if self.adds is not None:
+            for name in values:
+                self.adds.pop(name, None)
+        if self.sets is None:
+            self.sets = values
+        else:
+            self.sets.update(values)
 
-    def add(self, amounts: Mapping[str, Any]) -> None:
-        """The row is there, with so much more; what was not there counts as 0."""
+    def add(self, amounts: dict[str, Any]) -> None:
+        """The row is there, with so much more, which becomes its own; what was not there counts as 0."""
         self.written = True
-        for name, amount in amounts.items():
-            if name in self.sets:
-                self.sets[name] = (self.sets[name] or 0) + amount
-            elif self.deleted:
-                self.sets[name] = amount
+        if self.adds is None and self.sets is None:
+            if self.deleted:
+                self.sets = amounts
             else:
-                self.adds[name] = self.adds.get(name, 0) + amount
+                self.adds = amounts
+            return
+        sets = self.sets = self.sets or {}
+        adds = self.adds = self.adds or {}
+        for name, amount in amounts.items():
+            if name in sets:
+                sets[name] = (sets[name] or 0) + amount
+            elif self.deleted:
+                sets[name] = amount
+            else:
+                adds[name] = adds.get(name, 0) + amount
 
     def delete(self) -> None:
         """The row is not there."""
         self.deleted, self.written = True, False
-        self.sets.clear()
-        self.adds.clear()
+        self.sets = self.adds = None
 
 
 class Rows:
@@ -75,12 +87,20 @@ class Rows:
         self,
         table_of: Callable[[Any], RowTable],
         run: Callable[[str, list[object]], Any],
+        copy: Callable[[str, str], None],
         before: Callable[[RowTable, tuple[str, ...], tuple[Any, ...]], None],
     ) -> None:
         self._table_of = table_of
-        self._run = run
+        self._run, self._copy = run, copy
         self._before = before
-        self._pending: dict[tuple[Hashable, tuple[str, ...]], dict[tuple[Any, ...], Change]] = {}
+        self._pending: dict[
+            tuple[Hashable, tuple[str, ...]], dict[tuple[Any, ...], Change] | list[tuple[Any, ...]]
+        ] = {}
+        """By table and columns of the key, changes by key; or by table and columns, rows that are added."""
+        self._added: dict[tuple[Any, ...], tuple[RowTable, list[tuple[Any, ...]]]] = {}
+        """By table and names as they were said, the rows that are added so, until they are written."""
+        self._is_adding: dict[str, bool] = {}
+        """By table, whether what waits for it is rows to add or changes: never both, so that they stay in order."""
         self._tables: dict[Hashable, RowTable] = {}
         self._type_of: dict[str, dict[str, str]] = {}
         self._checked: dict[tuple[Any, ...], RowTable] = {}
@@ -98,6 +118,20 @@ class Rows:
         """Add to columns of a row; a row that is not there begins with the amounts, and empty counts as 0."""
         self._change(table, key, amounts).add(amounts)
 
+    def insert(self, table: Any, /, **values: Any) -> None:
+        """Add a row. Nothing is looked for, so this is the quickest way to write many.
+
+        If there is a row of its key already, the database raises its error when the page is written.
+        """
+        said = (table, *values)
+        if (known := self._added.get(said)) is None:
+            known = self._added[said] = self._adding(table, values)
+        found, rows = known
+        self._before(found, (), ())
+        if said not in self._added:  # all that waited was written just now
+            found, rows = self._added[said] = self._adding(table, values)
+        rows.append((*values.values(),))
+
     def delete(self, table: Any, key: Mapping[str, Any], /) -> None:
         """Have no such row."""
         self._change(table, key, {}).delete()
@@ -111,23 +145,30 @@ class Rows:
         """Write what waits. It is done at the end of a page, and before anything that we know of reads."""
         pending, self._pending = self._pending, {}
         self._places.clear()
+        self._added.clear()
+        self._is_adding.clear()
         for (table, names), changes in reversed(pending.items()):
+            if isinstance(changes, list):
+                continue
             gone = [change.key for change in changes.values() if change.deleted]
             for sql, parameters in self._tables[table].deletes(names, gone):
                 self._run(sql, parameters)
         for (table, names), changes in pending.items():
-            alike: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Change]] = {}
-            for change in changes.values():
-                if change.written:
-                    alike.setdefault((_names(change.sets), _names(change.adds)), []).append(change)
-            for (sets, adds), same in alike.items():
-                values = [
-                    (*each.key, *map(each.sets.__getitem__, sets), *map(each.adds.__getitem__, adds))
-                    for each in same
-                ]
+            if isinstance(changes, list):
+                self._write_added(self._tables[table], names, changes)
+                continue
+            for (sets, adds), values in _alike(changes.values()).items():
                 types = self._types(self._tables[table]) if len(values) >= _MANY else None
                 for sql, parameters in self._tables[table].upserts(names, sets, adds, values, types):
                     self._run(sql, parameters)
+
+    def _write_added(self, table: RowTable, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+        types = self._types(table) if len(rows) >= _MANY else None
+        if types and (copied := table.copies(names, rows, types)) is not None:
+            self._copy(*copied)
+            return
+        for sql, parameters in table.inserts(names, rows, types):
+            self._run(sql, parameters)
 
     def _types(self, table: RowTable) -> Mapping[str, str]:
         # Asked for again on each page: somebody may have changed the table meanwhile.
@@ -169,8 +210,41 @@ class Rows:
             found = self._table_of(table)
             found.check(names, values)
             self._checked[said] = self._tables[found.name] = found
-        return found, names, self._pending.setdefault((found.name, names), {})
+        self._in_order(found, adds=False)
+        changes: Any = self._pending.setdefault((found.name, names), {})
+        return found, names, changes
+
+    def _adding(self, table: Any, values: Mapping[str, Any]) -> tuple[RowTable, list[tuple[Any, ...]]]:
+        found = self._table_of(table)
+        found.check_columns(values)
+        self._tables[found.name] = found
+        self._in_order(found, adds=True)
+        rows: Any = self._pending.setdefault((found.name, tuple(values)), [])
+        return found, rows
+
+    def _in_order(self, table: RowTable, *, adds: bool) -> None:
+        """See to it that nothing of the other kind waits for the table."""
+        if self._is_adding.get(table.name, adds) is not adds:
+            self.flush()
+        self._is_adding[table.name] = adds
 
 
-def _names(values: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(values) if len(values) < 2 else tuple(sorted(values))
+_Columns: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
+"""Those that are set, and those that are added to."""
+
+
+def _alike(changes: Iterable[Change]) -> dict[_Columns, list[tuple[Any, ...]]]:
+    """The rows that are written, by the columns that are given: their keys and values in the columns' order."""
+    found: dict[_Columns, list[tuple[Any, ...]]] = {}
+    said: dict[_Columns, tuple[tuple[str, ...], tuple[str, ...], list[tuple[Any, ...]]]] = {}
+    for change in changes:
+        if not change.written:
+            continue
+        sets, adds = change.sets or _NONE, change.adds or _NONE
+        shape = tuple(sets), tuple(adds)
+        if (known := said.get(shape)) is None:
+            columns = tuple(sorted(sets)), tuple(sorted(adds))
+            known = said[shape] = (*columns, found.setdefault(columns, []))
+        set_, added, values = known
+        values.append((*change.key, *[sets[name] for name in set_], *[adds[name] for name in added]))
+    return found

@@ -100,7 +100,7 @@ class Work:
     def rows(self) -> Rows:
         """Rows of read models, in batches."""
         if self._rows is None:
-            self._rows = Rows(self._table, self._run, self._before_change)
+            self._rows = Rows(self._table, self._run, self._copy, self._before_change)
         return self._rows
 
     def ready(self, wanted: Wanted) -> None:
@@ -149,6 +149,11 @@ class Work:
 
     def _run(self, sql: str, parameters: list[object]) -> Any:
         return self.database.execute(self.connection, sql, parameters)
+
+    def _copy(self, sql: str, text: str) -> None:
+        from penstock.store._postgres.copying import copy_rows
+
+        copy_rows(self.database, self.connection, sql, text)
 
     def _before_change(self, table: RowTable, names: tuple[str, ...], key: tuple[Any, ...]) -> None:
         alchemy = self._alchemy

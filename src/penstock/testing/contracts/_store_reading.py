@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from penstock.errors import UsageError
-from penstock.store.abc import EventFilter, NewEvent, StoreBackend, StoredEvent
+from penstock.store.abc import EventFilter, Lane, NewEvent, StoreBackend, StoredEvent
 from penstock.testing.contracts._store_common import added, ids, new, numbered, read_all
 
 __all__ = ["ReadingContract"]
@@ -21,6 +21,7 @@ def _fits(event: StoredEvent, wanted: EventFilter) -> bool:
         and (not wanted.names or event.name in wanted.names)
         and (not wanted.keys or event.key in wanted.keys)
         and all(event.headers.get(name) == value for name, value in wanted.headers.items())
+        and (wanted.lane is None or wanted.lane.has(event.key, event.stream))
     )
 
 
@@ -65,6 +66,9 @@ class ReadingContract:
             {"headers": {"tenant": "c"}},
             {"streams": ("order-2",), "names": ("order.paid",), "keys": ("k2",)},
             {"categories": ("order",), "headers": {"tenant": "b"}, "names": ("order.paid",)},
+            {"lane": Lane(0, 3)},
+            {"lane": Lane(2, 3), "categories": ("order",)},
+            {"lane": Lane(1, 2), "streams": ("order-1", "customer-1"), "names": ("order.placed",)},
         ],
         ids=str,
     )
