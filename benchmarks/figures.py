@@ -7,7 +7,7 @@ from benchmarks.contenders import OURS, RAW, Entrant
 from benchmarks.harness import Bench
 from benchmarks.job import Outcome, Role
 from benchmarks.keeping import measure_archive, measure_collection, measure_history
-from benchmarks.results import Goal, Series, Table
+from benchmarks.results import Goal, Table, table_of
 from benchmarks.storing.figures import STORE_FIGURES
 from benchmarks.storing.keepers import HAND, SQLITE_HAND, SQLITE_OURS
 from benchmarks.storing.relay_worker import Relaying
@@ -136,12 +136,8 @@ def _table(
     *,
     unit: str = "events/s",
 ) -> Table:
-    series = [
-        Series(contender=name, rounds=[value(result) for result in rounds])
-        for name, rounds in results.items()
-        if rounds
-    ]
-    return Table(figure=figure, title=title, unit=unit, higher_is_better=unit == "events/s", series=series)
+    found = {name: [value(result) for result in rounds] for name, rounds in results.items()}
+    return table_of(figure, title, found, unit)
 
 
 def _us(outcome: Outcome) -> float:

@@ -14,7 +14,7 @@ from typing import Final
 from benchmarks.contenders import OURS
 from benchmarks.harness import Bench, MeasurementError
 from benchmarks.orders import attributes
-from benchmarks.results import Series, Table
+from benchmarks.results import Table, table_of
 from penstock import App, Event
 from penstock.operations import Operations
 
@@ -55,7 +55,7 @@ def measure_collection(bench: Bench) -> list[Table]:
             )
             bench.server.client.delete("beside")
     title = f"XADD, 99 of 100, beside the removal of {entries:,} entries"
-    return [_table("collect", title, "us", {"nothing else": quiet, OURS: under})]
+    return [table_of("collect", title, {"nothing else": quiet, OURS: under}, "us")]
 
 
 def measure_archive(bench: Bench) -> list[Table]:
@@ -74,9 +74,7 @@ def measure_archive(bench: Bench) -> list[Table]:
                     f"archive  {turn + 1}/{bench.options.rounds}  {driver}: {events / there:,.0f}/s there, "
                     f"{events / back:,.0f}/s back"
                 )
-    return [
-        _table(name, f"{name} {events:,} orders", "events/s", drivers) for name, drivers in tables.items()
-    ]
+    return [table_of(name, f"{name} {events:,} orders", drivers) for name, drivers in tables.items()]
 
 
 def measure_history(bench: Bench) -> list[Table]:
@@ -93,15 +91,10 @@ def measure_history(bench: Bench) -> list[Table]:
     title = (
         f"state of an entity of {_ENTITY_EVENTS} events; small: {sizes['small']:,}, large: {sizes['large']:,}"
     )
-    return [_table("history", title, "us", {f"{OURS}, {size}": rounds for size, rounds in found.items()})]
+    return [table_of("history", title, {f"{OURS}, {size}": rounds for size, rounds in found.items()}, "us")]
 
 
 # -- helpers --------------------------------------------------------------------------------------------------------
-
-
-def _table(figure: str, title: str, unit: str, values: dict[str, list[float]]) -> Table:
-    series = [Series(contender=name, rounds=rounds) for name, rounds in values.items()]
-    return Table(figure=figure, title=title, unit=unit, higher_is_better=unit == "events/s", series=series)
 
 
 def _adding(bench: Bench, go_on: Callable[[], bool]) -> list[float]:

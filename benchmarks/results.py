@@ -1,12 +1,13 @@
 """What a run found, as it is printed, drawn, and written as JSON."""
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from statistics import median
 from typing import Final
 
 import msgspec
 
-__all__ = ["NOISE", "Goal", "Judgement", "Report", "Series", "Table", "Verdict", "judge"]
+__all__ = ["NOISE", "Goal", "Judgement", "Report", "Series", "Table", "Verdict", "judge", "table_of"]
 
 NOISE: Final = 0.15
 """Differences smaller than this mean nothing on a shared machine."""
@@ -36,6 +37,12 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     def median_of(self, contender: str) -> float | None:
         """The contender's median, None if it has none."""
         return next((series.median for series in self.series if series.contender == contender), None)
+
+
+def table_of(figure: str, title: str, found: Mapping[str, Sequence[float]], unit: str = "events/s") -> Table:
+    """The table of a figure by contender; whoever has no round is left out. Only of rates more is better."""
+    series = [Series(contender=name, rounds=[*rounds]) for name, rounds in found.items() if rounds]
+    return Table(figure=figure, title=title, unit=unit, higher_is_better=unit == "events/s", series=series)
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,9 +10,9 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -21,8 +21,17 @@ from benchmarks.job import Job, Outcome, Role
 from benchmarks.orders import attributes
 from benchmarks.tally import Latencies, Tally
 
-__all__ = ["main", "peak_rss_mib"]
+__all__ = ["answer", "main", "peak_rss_mib"]
 
+
+class Asked(Protocol):
+    """What every job says."""
+
+    @property
+    def uvloop(self) -> bool: ...
+
+
+J = TypeVar("J", bound=Asked)
 Publish = Callable[[Publisher[Any], Sequence[Any], Job], Awaitable[None]]
 
 
@@ -94,7 +103,10 @@ async def _consume_paced(contender: Contender[Any], job: Job) -> Outcome:
     )
 
 
-async def _work(contender: Contender[Any], job: Job) -> Outcome:
+async def _work(job: Job) -> Outcome:
+    if job.core is not None:
+        os.sched_setaffinity(0, {job.core})
+    contender = _contender(job.contender)
     match job.role:
         case Role.PUBLISH_PACED:
             return await _publish_paced(contender, job)
@@ -124,20 +136,22 @@ def _contender(name: str) -> Contender[Any]:
     return cast("Contender[Any]", make())
 
 
-def main() -> None:
-    """Do the job given on standard input."""
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    if job.core is not None:
-        os.sched_setaffinity(0, {job.core})
+def answer(kind: type[J], work: Callable[[J], Coroutine[Any, Any, object]]) -> None:
+    """Do the job of this kind that is given on standard input, in its event loop, and print the outcome."""
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=kind)
     loop_factory = None
     if job.uvloop:
         import uvloop
 
         loop_factory = uvloop.new_event_loop
-    contender = _contender(job.contender)
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        outcome = runner.run(_work(contender, job))
+        outcome = runner.run(work(job))
     print(msgspec.json.encode(outcome).decode(), flush=True)
+
+
+def main() -> None:
+    """Do what one contender is asked for."""
+    answer(Job, _work)
 
 
 if __name__ == "__main__":

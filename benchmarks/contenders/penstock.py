@@ -6,25 +6,14 @@ from contextlib import asynccontextmanager
 from typing import Literal, TypeAlias
 
 from benchmarks.contender import Acknowledge, Contender, Place, Publisher
+from benchmarks.event import OrderPlaced
 from benchmarks.tally import Tally
-from penstock import App, Delivery, Event
+from penstock import App, Delivery
 
 __all__ = ["Exclusive", "Keyed", "Penstock"]
 
 
 Mode: TypeAlias = Literal["parallel", "keyed", "exclusive"]
-
-
-class OrderPlaced(Event, name="order.placed", key="order_id"):
-    """The order, declared as a user would."""
-
-    number: int
-    order_id: str
-    customer: str
-    sku: str
-    quantity: int
-    total_cents: int
-    placed_ns: int
 
 
 class _PenstockPublisher(Publisher[OrderPlaced]):

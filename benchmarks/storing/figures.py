@@ -5,7 +5,7 @@ from typing import Final, TypeAlias
 
 from benchmarks.harness import Bench
 from benchmarks.job import Outcome
-from benchmarks.results import Series, Table
+from benchmarks.results import Table, table_of
 from benchmarks.storing.databases import databases
 from benchmarks.storing.job import GrownOutcome, StoreJob, Work
 from benchmarks.storing.keepers import KEEPERS, OURS, SQLITE_OURS, KeeperEntrant
@@ -35,15 +35,8 @@ def _figure(figure: str, title: str, work: Work, dialect: str) -> StoreMeasure:
                 return _run(bench, side, work, url, events)
 
             results = bench.race(figure, sides, run, _shown)
-        series = [
-            Series(contender=name, rounds=[_value(each, work) for each in rounds])
-            for name, rounds in results.items()
-            if rounds
-        ]
-        unit = "us" if work is Work.WAKE else "events/s"
-        return [
-            Table(figure=figure, title=title, unit=unit, higher_is_better=unit == "events/s", series=series)
-        ]
+        values = {name: [_value(each, work) for each in rounds] for name, rounds in results.items()}
+        return [table_of(figure, title, values, "us" if work is Work.WAKE else "events/s")]
 
     return measure
 
@@ -74,15 +67,11 @@ def _growth(dialect: str, ours: str) -> StoreMeasure:
                     bench.say(f"store growth  {turn + 1}  {ours}, {size}: {grown}")
         between = f"{sizes['small']:,} and {sizes['large']:,} events in the store, {dialect}"
         return [
-            Table(
-                figure=f"{dialect} growth {what}",
-                title=f"{title}; {between}",
-                unit=unit,
-                higher_is_better=False,
-                series=[
-                    Series(contender=f"{ours}, {size}", rounds=[value(each) for each in rounds])
-                    for size, rounds in found.items()
-                ],
+            table_of(
+                f"{dialect} growth {what}",
+                f"{title}; {between}",
+                {f"{ours}, {size}": [value(each) for each in rounds] for size, rounds in found.items()},
+                unit,
             )
             for what, title, unit, value in _GROWN
         ]

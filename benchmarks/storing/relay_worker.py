@@ -1,7 +1,5 @@
 """The measured process of the relays, ``python -m benchmarks.storing.relay_worker``: one relay moves all there is."""
 
-import asyncio
-import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from time import perf_counter
@@ -10,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from benchmarks.job import Outcome
-from benchmarks.worker import peak_rss_mib
+from benchmarks.worker import answer, peak_rss_mib
 from penstock import App
 from penstock.operations import Operations
 
@@ -47,14 +45,7 @@ _OPTIONS: Final[dict[Relaying, dict[str, Any]]] = {
 
 def main() -> None:
     """Do what is asked for and say how long it took."""
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=RelayJob)
-    if job.uvloop:
-        import uvloop
-
-        outcome = uvloop.run(_measured(job))
-    else:
-        outcome = asyncio.run(_measured(job))
-    sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
+    answer(RelayJob, _measured)
 
 
 async def _measured(job: RelayJob) -> Outcome:

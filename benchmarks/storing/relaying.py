@@ -1,11 +1,10 @@
 """The figure of the relays: how fast one moves what there is, and whether its memory depends on how much that is."""
 
-from collections.abc import Callable
 from typing import Final
 
 from benchmarks.harness import Bench
 from benchmarks.job import Outcome
-from benchmarks.results import Series, Table
+from benchmarks.results import Table, table_of
 from benchmarks.storing.databases import Databases, databases
 from benchmarks.storing.job import StoreJob, Work
 from benchmarks.storing.keepers import KEEPERS, OURS, SQLITE_OURS, KeeperEntrant
@@ -35,17 +34,11 @@ def measure_relays(bench: Bench) -> list[Table]:
                             f"{outcome.rate:,.0f}/s, {outcome.peak_rss_mib:.0f} MiB"
                         )
             between = f"small: {_SIZES['small']:,} events, large: {_SIZES['large']:,}; {side.dialect}"
+            rates = {name: [each.rate for each in rounds] for name, rounds in found.items()}
+            memory = {name: [each.peak_rss_mib for each in rounds] for name, rounds in found.items()}
             tables += [
-                _table(
-                    f"{side.dialect} relay", f"moved by one relay; {between}", found, lambda each: each.rate
-                ),
-                _table(
-                    f"{side.dialect} relay memory",
-                    f"its process; {between}",
-                    found,
-                    lambda each: each.peak_rss_mib,
-                    unit="MiB",
-                ),
+                table_of(f"{side.dialect} relay", f"moved by one relay; {between}", rates),
+                table_of(f"{side.dialect} relay memory", f"its process; {between}", memory, "MiB"),
             ]
     return tables
 
@@ -76,22 +69,3 @@ def _measured(bench: Bench, side: KeeperEntrant, made: Databases, events: int) -
             )
             for relaying in Relaying
         }
-
-
-def _table(
-    figure: str,
-    title: str,
-    found: dict[str, list[Outcome]],
-    value: Callable[[Outcome], float],
-    *,
-    unit: str = "events/s",
-) -> Table:
-    return Table(
-        figure=figure,
-        title=title,
-        unit=unit,
-        higher_is_better=unit == "events/s",
-        series=[
-            Series(contender=name, rounds=[value(each) for each in rounds]) for name, rounds in found.items()
-        ],
-    )

@@ -1,17 +1,16 @@
 """The measured process of replays, ``python -m benchmarks.storing.replay_worker``: a read model is built anew."""
 
-import asyncio
 import os
-import sys
 from datetime import timedelta
 from time import perf_counter
 from typing import Any
 
 import msgspec
 
+from benchmarks.event import OrderPlaced
 from benchmarks.orders import attributes
 from benchmarks.storing.replay_app import ORDERS, STORE
-from benchmarks.worker import peak_rss_mib
+from benchmarks.worker import answer, peak_rss_mib
 
 __all__ = ["ReplayJob", "ReplayOutcome", "main"]
 
@@ -51,18 +50,11 @@ class ReplayOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 def main() -> None:
     """Do what is asked for and say how long it took."""
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=ReplayJob)
-    os.environ[STORE] = job.url
-    if job.uvloop:
-        import uvloop
-
-        outcome = uvloop.run(_measured(job))
-    else:
-        outcome = asyncio.run(_measured(job))
-    sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
+    answer(ReplayJob, _measured)
 
 
 async def _measured(job: ReplayJob) -> ReplayOutcome:
+    os.environ[STORE] = job.url
     from benchmarks.storing import replay_app
     from penstock.operations import Operations
 
@@ -72,7 +64,7 @@ async def _measured(job: ReplayJob) -> ReplayOutcome:
         await Operations(app).databases.migrate()
         for start in range(0, job.events, _BATCH):
             numbers = range(start, min(start + _BATCH, job.events))
-            await app.store().append([replay_app.OrderPlaced(**attributes(number)) for number in numbers])
+            await app.store().append([OrderPlaced(**attributes(number)) for number in numbers])
         if job.switches:
             await app.catch_up(job.projection)
         await app.replays.create(_KEY, [job.projection], processes=job.processes)

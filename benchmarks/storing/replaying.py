@@ -1,15 +1,15 @@
 """The figures of replays: how fast a copy is built, how long a promotion keeps others out, what a comparison costs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from benchmarks.harness import Bench
 from benchmarks.job import Outcome
-from benchmarks.results import Series, Table
+from benchmarks.results import Table, table_of
 from benchmarks.storing.databases import databases
 from benchmarks.storing.job import StoreJob, Work
 from benchmarks.storing.keepers import HAND, KEEPERS, OURS, SQLITE_HAND, SQLITE_OURS, KeeperEntrant
-from benchmarks.storing.replay_app import ORDERS, SPENT
+from benchmarks.storing.replay_app import ORDERS, SCORES, SPENT
 from benchmarks.storing.replay_worker import ReplayJob, ReplayOutcome
 
 __all__ = ["BUILDING", "VERIFYING", "measure_replays", "measure_switches"]
@@ -23,6 +23,8 @@ _STORE_WORKER: Final = "benchmarks.storing.worker"
 _SIDES: Final = {"postgresql": (HAND, OURS), "sqlite": (SQLITE_HAND, SQLITE_OURS)}
 _BUILT: Final = 1_000_000
 _PROCESSES: Final = (1, 2)
+_KINDS: Final = ((ORDERS, "rows only", 1), (SCORES, "0.1 ms of work an event", 5))
+"""Projections, what they do, and how many times fewer events are enough to see it."""
 _SIZES: Final = {"10,000 rows": 10_000, "1,000,000 rows": 1_000_000}
 _TIMEOUT_S: Final = 1_800
 
@@ -43,19 +45,22 @@ def measure_replays(dialect: str) -> _Measure:
 
             built = bench.race(f"replay {dialect}", sides, build, _rate)
             several = {
-                f"{count} process{'es' * (count > 1)}": [
-                    _replayed(bench, made.new(dialect), ORDERS, events, processes=count)
+                f"{count} process{'es' * (count > 1)}, {said}": [
+                    _replayed(bench, made.new(dialect), projection, events // less, processes=count)
                     for _ in range(bench.options.rounds)
                 ]
+                for projection, said, less in _KINDS
                 for count in (_PROCESSES if dialect == "postgresql" else _PROCESSES[:1])
             }
         rates = {name: [each.rate for each in rounds] for name, rounds in several.items()}
         memory = {name: [each.peak_rss_mib for each in rounds] for name, rounds in several.items()}
         title = f"{events:,} events into a copy, {dialect}"
         return [
-            _table(f"replay {dialect}", f"{title}; by hand: a batched rebuild", built, "events/s"),
-            _table(f"replay {dialect} processes", f"{title}; a row for each", rates, "events/s"),
-            _table(f"replay {dialect} memory", f"{title}; the process that was asked for it", memory, "MiB"),
+            table_of(f"replay {dialect}", f"{title}; by hand: a batched rebuild", built),
+            table_of(f"replay {dialect} processes", f"{title}; a row for each", rates),
+            table_of(
+                f"replay {dialect} memory", f"{title}; the process that was asked for it", memory, "MiB"
+            ),
         ]
 
     return measure
@@ -81,9 +86,9 @@ def measure_switches(dialect: str) -> _Measure:
             VERIFYING: [each.verify_s for each in found[largest]],
         }
         return [
-            _table(f"promote {dialect}", f"others are kept out; {dialect}", locked, "ms"),
-            _table(f"verify {dialect} held", f"both generations stand still; {dialect}", held, "ms"),
-            _table(f"verify {dialect}", f"{largest}, {dialect}", compared, "s"),
+            table_of(f"promote {dialect}", f"others are kept out; {dialect}", locked, "ms"),
+            table_of(f"verify {dialect} held", f"both generations stand still; {dialect}", held, "ms"),
+            table_of(f"verify {dialect}", f"{largest}, {dialect}", compared, "s"),
         ]
 
     return measure
@@ -109,11 +114,6 @@ def _by_hand(bench: Bench, side: KeeperEntrant, url: str, events: int) -> float:
         job = StoreJob(keeper=side.code, work=work, url=url, events=events, uvloop=bench.options.uvloop)
         rates.append(bench.work(_STORE_WORKER, job, Outcome, timeout_s=_TIMEOUT_S).rate)
     return rates[-1]
-
-
-def _table(figure: str, title: str, found: Mapping[str, Sequence[float]], unit: str) -> Table:
-    series = [Series(contender=name, rounds=[*rounds]) for name, rounds in found.items() if rounds]
-    return Table(figure=figure, title=title, unit=unit, higher_is_better=unit == "events/s", series=series)
 
 
 def _rate(rate: float) -> str:

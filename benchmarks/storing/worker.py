@@ -2,56 +2,44 @@
 
 import asyncio
 import importlib
-import sys
 from collections.abc import Awaitable, Callable
 from itertools import islice
 from time import perf_counter
-
-import msgspec
 
 from benchmarks.job import Outcome
 from benchmarks.orders import attributes
 from benchmarks.storing.job import GrownOutcome, StoreJob, Work
 from benchmarks.storing.keeper import Keeper
-from benchmarks.worker import peak_rss_mib
+from benchmarks.worker import answer, peak_rss_mib
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Do what is asked for and say how long it took."""
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=StoreJob)
-    if job.uvloop:
-        import uvloop
-
-        uvloop.run(_measured(job))
-    else:
-        asyncio.run(_measured(job))
+    answer(StoreJob, _measured)
 
 
-async def _measured(job: StoreJob) -> None:
+async def _measured(job: StoreJob) -> Outcome | GrownOutcome:
     module, _, name = job.keeper.partition(":")
     side: Keeper = getattr(importlib.import_module(f"benchmarks.storing.keepers.{module}"), name)(job.url)
     await side.open()
-    outcome: Outcome | GrownOutcome
     try:
         if job.work is Work.GROWN:
-            outcome = await _grown(side, job)
-        elif job.work is Work.WAKE:
+            return await _grown(side, job)
+        if job.work is Work.WAKE:
             took = sorted(await side.wake(job.events))
-            outcome = Outcome(
+            return Outcome(
                 events=job.events,
                 seconds=sum(took) / 1e6,
                 peak_rss_mib=peak_rss_mib(),
                 p50_us=took[len(took) // 2],
                 p99_us=took[len(took) * 99 // 100],
             )
-        else:
-            seconds = await _WORKS[job.work](side, job)
-            outcome = Outcome(events=job.events, seconds=seconds, peak_rss_mib=peak_rss_mib())
+        seconds = await _WORKS[job.work](side, job)
+        return Outcome(events=job.events, seconds=seconds, peak_rss_mib=peak_rss_mib())
     finally:
         await side.close()
-    sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
 
 
 async def _grown(side: Keeper, job: StoreJob) -> GrownOutcome:

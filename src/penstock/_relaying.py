@@ -16,10 +16,10 @@ from penstock._wiring import Brokers
 from penstock.archive import Archive
 from penstock.clock import Clock
 from penstock.config import Settings
-from penstock.errors import UnknownProjectionError
+from penstock.errors import ConfigurationError, UnknownProjectionError, UnknownStoreError
 from penstock.projections._engine import _checkpoints
 from penstock.projections._engine._run import Supervised
-from penstock.projections.abc import LIVE, ProjectionPlan
+from penstock.projections.abc import LIVE
 from penstock.relays import Relay
 from penstock.relays._bridge import Bridge
 from penstock.relays._copying import CopyHandlers
@@ -79,14 +79,39 @@ class DeclaresRelays(Router, ABC):
     @property
     def relays(self) -> Mapping[str, RelayPlan]:
         """All relays by name as they are in force, those of the settings included. Raises `ConfigurationError`."""
+        plans, wrong = self.planned_relays()
+        for failure in wrong.values():
+            raise failure
+        return MappingProxyType(plans)
+
+    def planned_relays(self) -> tuple[dict[str, RelayPlan], dict[str, ConfigurationError]]:
+        """Those of code and settings that can be, and what is wrong with the others, by name."""
         types = {each.name: each for each in declared_events(self.registry)}
-        said = self.settings.relays
-        declared = self._declared_relays
-        found = {
-            name: (declared.get(name) or Relay(name)).with_settings(said.get(name, {}), types)
-            for name in dict.fromkeys((*declared, *said))
-        }
-        return MappingProxyType(found)
+        said, declared = self.settings.relays, self._declared_relays
+        plans: dict[str, RelayPlan] = {}
+        wrong: dict[str, ConfigurationError] = {}
+        for name in dict.fromkeys((*declared, *said)):
+            try:
+                plans[name] = (declared.get(name) or Relay(name)).with_settings(said.get(name, {}), types)
+            except ConfigurationError as failure:
+                wrong[name] = failure
+        return plans, wrong
+
+    def relay_problems(self) -> list[str]:
+        """What keeps relays from running, one each, in the words in which running them would be refused."""
+        plans, wrong = self.planned_relays()
+        problems = [str(failure) for failure in wrong.values()]
+        for plan in plans.values():
+            try:
+                self._check_stores(plan)
+            except UnknownStoreError as unknown:
+                problems.append(f"relay {plan.name!r}: {unknown}")
+        return problems
+
+    def _check_stores(self, plan: RelayPlan) -> None:
+        """Raises `UnknownStoreError` for a store that is not there."""
+        for store in _stores_of(plan):
+            self.store(store)
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -133,8 +158,7 @@ class DeclaresRelays(Router, ABC):
                 raise UnknownProjectionError(name, nearest=next(iter(nearest), None))
         plans = [known[name] for name in dict.fromkeys(names or known)]
         for plan in plans:
-            for store in _stores_of(plan):
-                self.store(store)  # one that is not there is named now
+            self._check_stores(plan)  # one that is not there is named now
         return RelayWorker(
             lambda: self._relay_parts(plans),
             lanes_of=self._lanes_of_relayed,
@@ -222,7 +246,7 @@ class _Maker:
                 target = self._stores[plan.target]
                 self.kept.append(Kept(plan, self._stores[plan.source], target))
                 source = self._stores[plan.source]
-                return [Supervised(_engine_plan(plan), CopyHandlers(plan, source=source, target=target))]
+                return [Supervised(plan.engine_plan(), CopyHandlers(plan, source=source, target=target))]
             case "stream to store":
                 return await self._taking(plan)
 
@@ -246,7 +270,7 @@ class _Maker:
             bridge=self._bridge,
         )
         self.kept.append(Kept(plan, source, source, handlers))
-        return Supervised(_engine_plan(plan, outside=True, target=plan.source), handlers)
+        return Supervised(plan.engine_plan(), handlers)
 
     async def _taking(self, plan: RelayPlan) -> list[Supervised]:
         app, target, stream = self._app, self._stores[plan.target], stream_in(plan.source) or ""
@@ -266,7 +290,7 @@ class _Maker:
             self._stores[source.name] = cast("StoreBackend", source)
             found.append(
                 Supervised(
-                    _engine_plan(plan, source=source.name),
+                    plan.engine_plan(source.name),
                     TakeHandlers(plan, source=source, target=target),
                     generation,
                 )
@@ -285,18 +309,3 @@ def _reached(target: StoreBackend, name: str, generation: str) -> Callable[[], A
         return await asyncio.to_thread(look)
 
     return reached
-
-
-def _engine_plan(plan: RelayPlan, **other: Any) -> ProjectionPlan:
-    said: dict[str, Any] = {"source": plan.source, "target": plan.target, **other}
-    return ProjectionPlan(
-        plan.name,
-        kind="relay",
-        wanted=plan.wanted,
-        mode=plan.mode,
-        on_failure=plan.on_failure,
-        retry=plan.retry,
-        page_events=plan.page,
-        page_time=timedelta(seconds=1),
-        **said,
-    )

@@ -1,14 +1,19 @@
-"""Archives of every kind."""
+"""Archives of every kind, and streams that they take from."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from penstock.archive import Archive, MemoryArchive
 from penstock.archive.files import FilesArchive
 from penstock.archive.sql import SqlArchive
+from penstock.streams.abc import StreamBroker
+from penstock.streams.embedded import use_server
+from penstock.streams.memory import MemoryBroker
+from penstock.streams.valkey import ValkeyBroker
 
 KINDS = ("memory", "sqlite", "postgres", "files", "remote files")
 
@@ -43,4 +48,25 @@ async def archive(
     made = make_archive(request.param)
     await made.open()
     yield made
+    await made.close()
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An embedded server for this test process."""
+    with use_server(Path(tmp_path_factory.mktemp("server"))) as server:
+        yield server.url
+
+
+@pytest.fixture(params=["memory", "valkey"])
+async def broker(request: pytest.FixtureRequest) -> AsyncIterator[StreamBroker]:
+    """Streams in memory, and on a real server."""
+    made: Any = MemoryBroker()
+    if request.param == "valkey":
+        url = request.getfixturevalue("server_url")
+        made = ValkeyBroker(url, namespace=f"archive-{uuid.uuid4().hex[:12]}")
+    await made.open()
+    yield made
+    for stream in await made.streams():
+        await made.delete_stream(stream)
     await made.close()

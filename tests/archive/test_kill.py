@@ -13,9 +13,7 @@ import pytest
 from penstock.archive import Archiver, Restorer
 from penstock.streams.valkey import ValkeyBroker
 from tests.archive.dying import opened
-from tests.archive.test_archiver import STREAM, add, kept, run, server_url, there
-
-__all__ = ["server_url"]
+from tests.archive.moving import STREAM, add, kept, run, there
 
 EVENTS = ["e0", "e1", "e2"]
 

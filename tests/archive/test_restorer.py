@@ -23,9 +23,7 @@ from penstock.streams.layouts import LAYOUTS, NATIVE, Layout
 from penstock.streams.memory import MemoryBroker, MemoryServer
 from penstock.testing import ManualClock
 from penstock.testing.faulty import After, Crashed, Faulty
-from tests.archive.test_archiver import STREAM, add, broker, kept, run, server_url, there
-
-__all__ = ["broker", "server_url"]
+from tests.archive.moving import STREAM, add, kept, run, there
 
 
 async def restore(

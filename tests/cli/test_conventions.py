@@ -6,7 +6,8 @@ import uuid
 import pytest
 
 from penstock.cli import main
-from tests.cli.command_lines import CASES, Case
+from tests.cli.cases import Case
+from tests.cli.command_lines import CASES
 from tests.cli.conftest import Project, fail, order, place
 from tests.cli.replaying import bring_to
 

@@ -32,6 +32,22 @@ def test_an_event_class_of_the_app_is_followed(shop: Project) -> None:
     assert len(entries(shop)) == 1
 
 
+def test_a_new_stream_that_looks_like_another_is_noticed_where_the_event_goes(shop: Project) -> None:
+    """A body with a codec that the class has not is no instance of it, and does not go into the stream of the class."""
+    shop.write(
+        "app.py",
+        'from penstock import App, Event\n\napp = App("shop")\n\n\n'
+        'class OrderPlaced(Event, name="order.placed", stream="orders"):\n    order_id: str\n\n\n'
+        '@app.listener(OrderPlaced, group="mail")\nasync def thank(order: OrderPlaced) -> None: ...\n',
+    )
+    assert shop("emit", "order.place", "1").code == 0
+    placed = shop("emit", "order.placed", "hello", "--codec", "text")
+    assert (placed.code, [entry["payload"] for entry in entries(shop)]) == (0, ["hello"])
+    assert "stream 'order.placed' is new; did you mean 'order.place'?" in placed.err
+    assert "is new" not in shop("emit", "order.placed", '{"order_id": "7"}').err
+    assert len(entries(shop, "orders")) == 1
+
+
 @pytest.mark.covers("EMIT-1", "MSG-2")
 def test_without_an_app_any_name_and_body_goes(empty: Project) -> None:
     """Stream, key, headers, kind and place are taken as given; no body is no body."""

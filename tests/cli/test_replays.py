@@ -6,6 +6,7 @@ import shlex
 import signal
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 
@@ -286,6 +287,24 @@ def test_a_second_player_is_refused_and_an_interrupted_one_goes_on_later(bare: P
     assert bare("replays", "verify", "k").code == 0
 
 
+@pytest.mark.covers("ZDT-9")
+def test_a_comparison_that_is_not_had_is_told_from_one_that_finds_something(bare: Project) -> None:
+    """While others hold the read model `verify` ends with 2 and says to try again; 1 is for differences."""
+    bring_to(bare, "built")
+    before = show(bare)
+    bare.patch.setattr("penstock.replays._switching.PATIENCE", timedelta(milliseconds=200))
+    with closing(sqlite3.connect(bare.folder / ".penstock/events.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        people, program = bare("replays", "verify", "k"), bare("replays", "verify", "k", "--json")
+    assert (people.code, people.err.rstrip().endswith("Try again")) == (2, True), people
+    assert program.code == 2
+    error = program.error
+    assert (error["type"], error["remedy"]) == ("ReplayBusyError", "try again")
+    assert "others hold its checkpoints" in error["message"]
+    assert show(bare)["replay"] == before["replay"]
+    assert bare("replays", "verify", "k").code == 0
+
+
 @pytest.mark.covers("ZDT-8")
 def test_a_play_that_fails_says_why_and_leaves_what_is_live(bare: Project) -> None:
     """Exit code 1, the error with its position, also in `list` and `show`."""
@@ -313,6 +332,22 @@ def test_a_reader_that_goes_away_is_no_error(bare: Project) -> None:
         os.close(writing)
         ending = running.end(90)
         assert (ending.code, "Traceback" in ending.err) == (0, False), ending
+
+
+def test_a_question_does_not_need_a_reader(bare: Project) -> None:
+    """What was found is told beside the question: `penstock replays promote k | head -0` does nothing, and says so."""
+    bring_to(bare, "verified")
+    reading, writing = os.pipe()
+    os.close(reading)
+    running = bare.start("replays", "promote", "k", stdout=writing)
+    os.close(writing)
+    ending = running.end(90)
+    assert (ending.code, "nobody is here to be asked" in ending.err, "note: " in ending.err) == (
+        1,
+        True,
+        True,
+    )
+    assert show(bare)["replay"]["state"] == "following"
 
 
 def test_differences_are_told_to_a_reader_that_goes_away(bare: Project) -> None:

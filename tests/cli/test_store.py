@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -174,6 +175,29 @@ def test_lines_are_appended_up_to_the_first_bad_one(shop: Project) -> None:
     ending = shop("store", "append", "order.placed", "-", "--skip-bad", stdin=text)
     assert (ending.code, ending.out) == (3, "Appended 2 order.placed, passed over 1 bad line\n")
     assert positions(shop) == [1, 2, 3]
+
+
+def test_a_store_that_cannot_be_used_is_not_the_fault_of_a_line(shop: Project) -> None:
+    """No line is called bad, also with --skip-bad: the store is refused before the first one."""
+    shop.write("penstock.toml", TWO_STORES)
+    shop.write("shared.db", "these are my notes, and not a database at all\n" * 100)
+    words = ["store", "append", "order.placed", "-", "--skip-bad", "--store", "shared"]
+    ending = shop(*words, stdin=f"{order('1')}\n{order('2')}\n")
+    assert (ending.code, ending.out) == (1, "")
+    assert "is no SQLite database: name another file" in ending.err
+
+
+def test_appending_can_be_interrupted_while_it_waits_for_input(shop: Project) -> None:
+    """Ctrl-C while no line comes ends at once, and says how many were appended, so that none has to go in twice."""
+    reading, writing = os.pipe()
+    running = shop.start("store", "append", "order.placed", "-", stdin=reading)
+    os.close(reading)
+    os.write(writing, f"{order('1')}\n{order('2')}\n".encode())
+    running.wait_until("they are appended at once", lambda: positions(shop) == [1, 2])
+    running.process.send_signal(signal.SIGINT)
+    ending = running.end()
+    os.close(writing)
+    assert (ending.code, "Interrupted; 2 events were appended before" in ending.err) == (130, True), ending
 
 
 # -- out and in -----------------------------------------------------------------------------------------------------

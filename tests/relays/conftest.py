@@ -13,7 +13,7 @@ from penstock.event import event_type
 from penstock.message import Message, Meta, new_event_id
 from penstock.projections._engine._lease import LeaseTerms
 from penstock.projections._engine._run import CaughtUp, Outcome, ProjectionRun, Supervised
-from penstock.projections.abc import Handlers, ProjectionPlan
+from penstock.projections.abc import Handlers
 from penstock.relays._bridge import Bridge
 from penstock.relays._copying import CopyHandlers
 from penstock.relays._packing import Packing
@@ -30,7 +30,8 @@ from penstock.streams.layouts import NATIVE, Layouts
 from penstock.streams.memory import MemoryBroker
 from penstock.streams.partitioned import Partitioned
 from penstock.streams.valkey import ValkeyBroker
-from tests.fixtures_postgres import PostgresServer, new_database
+from tests.fixtures_postgres import databases_in
+from tests.projections.engine.doubles import to_the_end
 from tests.streams.valkey.clusters import RealCluster
 from tests.streams.valkey.servers import RealServer, valkey_binary
 
@@ -115,24 +116,12 @@ class Relaying:
 
     def run(self, plan: RelayPlan) -> ProjectionRun:
         """One run of a relay, not begun."""
-        is_outside = plan.kind == "store to streams"
-        target = plan.source if is_outside else plan.target
+        engine_plan = plan.engine_plan()
         is_stream = stream_in(plan.source) is not None
         reader = self.source(plan).reader if is_stream else self.stores[plan.source].reader
-        engine_plan = ProjectionPlan(
-            plan.name,
-            kind="relay",
-            source=plan.source,
-            target=target,
-            wanted=plan.wanted,
-            on_failure=plan.on_failure,
-            retry=plan.retry,
-            page_events=plan.page,
-            outside=is_outside,
-        )
         return ProjectionRun(
             Supervised(engine_plan, self.handlers(plan)),
-            self.stores[target].database,
+            self.stores[engine_plan.target].database,
             reader,
             LeaseTerms(),
             lambda: False,
@@ -140,16 +129,7 @@ class Relaying:
 
     async def catch_up(self, plan: RelayPlan) -> Outcome:
         """Run a relay until nothing is left, or it stands."""
-        run = self.run(plan)
-
-        def work() -> Outcome:
-            try:
-                run.open()
-                return run.advance(run.horizon())
-            finally:
-                run.close()
-
-        return await asyncio.to_thread(work)
+        return await to_the_end(self.run(plan))
 
     async def finish(self, plan: RelayPlan) -> int:
         """Run a relay to the end; its position."""
@@ -183,12 +163,13 @@ def surroundings(request: pytest.FixtureRequest) -> tuple[str, str]:
 @pytest.fixture
 def databases(
     request: pytest.FixtureRequest, surroundings: tuple[str, str], tmp_path: Path
-) -> Callable[[str], str]:
+) -> Iterator[Callable[[str], str]]:
     """Gives the URL of a new database."""
     if surroundings[0] == "sqlite":
-        return lambda name: f"sqlite:///{tmp_path}/{name}.db"
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    return lambda _: new_database(server)
+        yield lambda name: f"sqlite:///{tmp_path}/{name}.db"
+        return
+    with databases_in(request.getfixturevalue("postgres_server")) as make:
+        yield lambda _: make()
 
 
 @pytest.fixture

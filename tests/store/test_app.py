@@ -22,6 +22,7 @@ from penstock.store._sqlite import SqliteBackend
 from penstock.store.migrating import apply
 from penstock.streams.memory import MemoryBroker
 from penstock.testing import ManualClock
+from tests.forking import forked
 from tests.store.events import OrderPaid, OrderPlaced
 
 
@@ -176,15 +177,7 @@ async def test_sync_appends_do_not_join_what_is_awaited(app: App) -> None:
 
 def in_child(work: Callable[[], None]) -> int:
     """Fork, and do it there; 0 if it went well."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitpid(child, 0)[1]
+    return os.waitpid(forked(work), 0)[1]
 
 
 def test_a_forked_process_has_its_own_connections(tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from penstock.errors import MissingExtraError
+from penstock.store import StoreBackend
+
 BLOCKED = """
 import importlib.abc, sys
 
@@ -168,3 +171,14 @@ def test_what_needs_an_extra_names_it(project: Path, asked: str, extra: str) -> 
     """A session needs SQLAlchemy, and a store in PostgreSQL its driver."""
     done = run(project, REFUSED, asked)
     assert extra in done.stdout, done.stderr
+
+
+async def test_an_engine_is_what_needs_sqlalchemy(
+    store_backend: StoreBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the extra is named, on both databases; with it the engine is made then."""
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "sqlalchemy", None)
+        with pytest.raises(MissingExtraError, match=r"a session of SQLAlchemy.*penstock\[sql\]"):
+            store_backend.database.engine()
+    assert store_backend.database.engine() is store_backend.database.engine()

@@ -7,24 +7,13 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
+from benchmarks.event import OrderPlaced
 from benchmarks.orders import attributes
 from benchmarks.storing.keeper import Attributes, Keeper
-from penstock import App, Event
+from penstock import App
 from penstock.projections import Rows
 
 __all__ = ["Postgres", "Sqlite"]
-
-
-class OrderPlaced(Event, name="order.placed", key="order_id"):
-    """An order, the first event of a stream of its own."""
-
-    number: int
-    order_id: str
-    customer: str
-    sku: str
-    quantity: int
-    total_cents: int
-    placed_ns: int
 
 
 class _Ours(Keeper):

@@ -7,6 +7,7 @@ from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
 from penstock.cli._output import Column
 from penstock.cli._plain import json_text
+from penstock.errors import InvalidSettingsError
 from penstock.operations import Operations
 
 __all__ = ["NOUN"]
@@ -31,9 +32,16 @@ async def show_config(cli: Cli) -> None:
 
 
 @NOUN.verb("check")
-def check_config(cli: Cli) -> None:
-    """Check the settings; everything that is wrong is named at once, with exit code 1."""
-    settings = cli.tool_app().settings
+async def check_config(cli: Cli) -> None:
+    """Check the settings; everything that is wrong is named at once, with exit code 1. With --app code counts, too."""
+    app = cli.tool_app()
+    try:
+        await Operations(app, connect=False).check_settings()
+    except InvalidSettingsError:
+        if cli.options.app is None and app.settings.relays:
+            cli.out.note("What code says of relays counts with --app MODULE")
+        raise
+    settings = app.settings
     if cli.out.json:
         cli.out.document(valid=True, file=settings.file)
     where = f"{settings.file} and the environment" if settings.file is not None else "the environment"

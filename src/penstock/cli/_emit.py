@@ -7,14 +7,14 @@ import typer
 from penstock.app import App
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
-from penstock.cli._emitting import CODECS, Body, CodecName, EventName, Form, Header, Kind, emit_lines
+from penstock.cli._emitting import Body, CodecName, EventName, Form, Header, Kind, emit_lines
 from penstock.cli._errors import DONE, WrongUsage
-from penstock.cli._near import hint_for_new, one_of
+from penstock.cli._near import hint_for_new
 from penstock.errors import CodecError
-from penstock.operations import Operations, declared_event
+from penstock.operations import Operations
 from penstock.position import EntryId
 
-__all__ = ["add_to", "headers_of"]
+__all__ = ["add_to"]
 
 
 def add_to(root: Noun) -> None:
@@ -59,18 +59,7 @@ async def emit(
     if body == "-" and entry_id is not None:
         raise WrongUsage("--id names one place, and - emits many events; leave one of them out")
     app = cli.find_app() or App.of_settings(cli.settings())
-    _ = app.settings  # they may declare listeners, and those name event classes
-    form = Form(
-        name=name,
-        declared=declared_event(app, name),
-        codec=one_of("--codec", codec, list(CODECS)),
-        said={
-            "stream": stream,
-            "key": key,
-            "kind": kind,
-            "headers": headers_of(header or []),
-        },
-    )
+    form = Form.of(app, name, codec=codec, header=header, stream=stream, key=key, kind=kind)
     async with app:
         where = stream or (name if form.declared is None else form.declared.stream)
         if (hint := await hint_for_new(Operations(app), where)) is not None:
@@ -78,25 +67,14 @@ async def emit(
         if body == "-":
             return await emit_lines(cli.out, app, form, skip_bad=skip_bad)
         try:
-            event, said = form.event(body.encode() if body is not None else None)
+            event = form.event(body.encode() if body is not None else None)
         except CodecError as failure:
             raise WrongUsage(f"the body {failure}", remedy="nothing was emitted") from failure
         place = None if entry_id is None else EntryId.parse(entry_id)
-        published = cast("Any", await app.emit(event, entry_id=place, **said))
+        published = cast("Any", await app.emit(event, entry_id=place, **form.said))
     if cli.out.json:
         cli.out.document(
             id=published.event_id, name=name, stream=published.stream, entry_id=published.entry_id
         )
     cli.out.say(f"{name} -> {published.stream} {published.entry_id}")
     return DONE
-
-
-def headers_of(pairs: list[str]) -> dict[str, str]:
-    """What ``--header NAME=VALUE``, given any number of times, says. Raises `WrongUsage`."""
-    headers: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise WrongUsage(f"{pair!r} is no header", remedy="write it as in --header tenant=acme")
-        headers[name] = value
-    return headers

@@ -1,28 +1,29 @@
 """Emitting what comes in on standard input: an event a line, in batches, in order, every line accounted for."""
 
-import asyncio
-import contextlib
 import os
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 import typer
 
 from penstock.app import App
-from penstock.cli._errors import DONE, INTERRUPTED, PARTIAL, REFUSED, USAGE, Refusal
-from penstock.cli._lines import Line, read_lines, standard_input
+from penstock.cli._accounts import code_of, ending_of, name_bad, telling_when_interrupted
+from penstock.cli._errors import WrongUsage
+from penstock.cli._lines import Line, read_bodies
+from penstock.cli._near import one_of
 from penstock.cli._output import Output, short_duration
 from penstock.codec import BYTES, JSON, MESSAGEPACK, TEXT, Codec
 from penstock.errors import CodecError, PublishError, UsageError
 from penstock.event import EventType
+from penstock.operations import declared_event
 
-__all__ = ["CODECS", "Body", "CodecName", "EventName", "Form", "Header", "Kind", "emit_lines"]
+__all__ = ["Body", "CodecName", "EventName", "Form", "Header", "Kind", "emit_lines", "headers_of"]
 
-CODECS: Final[Mapping[str, Codec]] = {"json": JSON, "msgpack": MESSAGEPACK, "text": TEXT, "bytes": BYTES}
+_CODECS: Final[Mapping[str, Codec]] = {"json": JSON, "msgpack": MESSAGEPACK, "text": TEXT, "bytes": BYTES}
 """What a codec is called on the command line."""
 _MOST_NAMED: Final = 20
 
@@ -53,23 +54,47 @@ class Form:
 
     name: str
     declared: EventType | None
+    """Its class, by which texts are read; ``None``: they are values as they stand."""
     codec: str | None
     said: Mapping[str, Any]
+    """What is said beside each event."""
 
-    def event(self, text: bytes | None) -> tuple[object, dict[str, Any]]:
-        """The event and what is said beside it. Raises `UsageError`, `CodecError`."""
-        codec = {} if self.codec is None else {"codec": CODECS[self.codec]}
-        if self.declared is not None and self.codec in (None, "json", "msgpack"):
-            event = self.declared.decode(text, version=self.declared.version, content_type=JSON.content_type)
-            return event, {**self.said, **codec}
-        return self._value(text), {**self.said, **codec, "name": self.name}
+    @classmethod
+    def of(cls, app: App, name: str, *, codec: str | None, header: Sequence[str] | None, **said: Any) -> Self:
+        """What the options of a command mean, in the words of `App.emit` and `EventStore.append`.
 
-    def _value(self, text: bytes | None) -> object:
+        Raises `WrongUsage`.
+        """
+        _ = app.settings  # they may declare handlers, and those name event classes
+        codec = one_of("--codec", codec, list(_CODECS))
+        declared = declared_event(app, name) if codec in (None, "json", "msgpack") else None
+        said["headers"] = headers_of(header or [])
+        if codec is not None:
+            said["codec"] = _CODECS[codec]
+        if declared is None:
+            said["name"] = name
+        return cls(name, declared, codec, said)
+
+    def event(self, text: bytes | None) -> object:
+        """The event of a body. Raises `UsageError`, `CodecError`."""
+        if self.declared is not None:
+            return self.declared.decode(text, version=self.declared.version, content_type=JSON.content_type)
         if text is None:
             return None
         if self.codec == "bytes":
             return text
         return TEXT.decode(text) if self.codec == "text" else JSON.decode(text)
+
+
+def headers_of(pairs: Sequence[str]) -> dict[str, str]:
+    """What ``--header NAME=VALUE``, given any number of times, says. Raises `WrongUsage`."""
+    headers: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise WrongUsage(f"{pair!r} is no header", remedy="write it as in --header tenant=acme")
+        headers[name] = value
+    return headers
 
 
 @dataclass
@@ -94,10 +119,10 @@ async def emit_lines(out: Output, app: App, form: Form, *, skip_bad: bool) -> in
     account, began, done_bytes = _Account(), time.monotonic(), 0
     total = _size_of_input()
     with (
-        _accounting_when_interrupted(account),
+        telling_when_interrupted(lambda: account.written, done="emitted", fact="written"),
         out.progress(f"Emitting {form.name}", total=total, of_bytes=total is not None) as bar,
     ):
-        async for lines in read_lines(standard_input(), longest=4 * app.settings.max_body + 4096):
+        async for lines in read_bodies(app.settings.max_body):
             await _emit_batch(app, form, lines, account, skip_bad=skip_bad)
             done_bytes += sum(line.size for line in lines)
             seconds = max(time.monotonic() - began, 1e-6)
@@ -109,34 +134,17 @@ async def emit_lines(out: Output, app: App, form: Form, *, skip_bad: bool) -> in
                 break
     seconds = time.monotonic() - began
     _tell(out, form, account, seconds)
-    if account.stopped is None and not account.bad:
-        return DONE
-    if account.written or account.unknown:
-        return PARTIAL
-    return USAGE if account.bad else REFUSED
-
-
-@contextlib.contextmanager
-def _accounting_when_interrupted(account: _Account) -> Iterator[None]:
-    try:
-        yield
-    except asyncio.CancelledError:
-        raise Refusal(
-            f"interrupted; {account.written:,} events were emitted before",
-            code=INTERRUPTED,
-            written=account.written,
-        ) from None
+    return code_of(account.written + account.unknown, account.bad, account.stopped)
 
 
 async def _emit_batch(app: App, form: Form, lines: list[Line], account: _Account, *, skip_bad: bool) -> None:
     events: list[object] = []
     numbers: list[int] = []
-    said: dict[str, Any] = {}
     for line in lines:
         try:
             if line.text is None:
                 raise UsageError("the line is too long for a body")
-            event, said = form.event(line.text)
+            event = form.event(line.text)
         except (UsageError, CodecError) as failure:
             account.refuse(line.number, str(failure))
             if not skip_bad:
@@ -148,26 +156,26 @@ async def _emit_batch(app: App, form: Form, lines: list[Line], account: _Account
     if not events:
         return
     try:
-        account.written += len(await app.emit_many(events, **said))
+        account.written += len(await app.emit_many(events, **form.said))
     except PublishError as failure:
         _account_for(failure, numbers, account)
     except (UsageError, CodecError):
         # Nothing was sent. Decoded, but not to be encoded or published: find out which, one by one.
-        await _emit_singly(app, events, numbers, said, account, skip_bad=skip_bad)
+        await _emit_singly(app, events, numbers, form, account, skip_bad=skip_bad)
 
 
 async def _emit_singly(
     app: App,
     events: list[object],
     numbers: list[int],
-    said: dict[str, Any],
+    form: Form,
     account: _Account,
     *,
     skip_bad: bool,
 ) -> None:
     for number, event in zip(numbers, events, strict=True):
         try:
-            await app.emit(event, **said)
+            await app.emit(event, **form.said)
             account.written += 1
         except (UsageError, CodecError) as failure:
             account.refuse(number, str(failure))
@@ -205,18 +213,11 @@ def _tell(out: Output, form: Form, account: _Account, seconds: float) -> None:
             seconds=seconds,
         )
         return
-    for each in account.named:
-        out.note(f"line {each['line']}: {each['error']}", style="red")
-    if len(account.named) < account.bad + account.unknown:
-        out.note(f"... and {account.bad + account.unknown - len(account.named):,} more lines")
-    bad = (
-        f", passed over {account.bad:,} bad line{'s' * (account.bad > 1)}"
-        if account.bad and account.stopped is None
-        else ""
-    )
-    stopped = ", then stopped" if account.stopped is not None else ""
+    named = [(f"line {each['line']}", str(each["error"])) for each in account.named]
+    name_bad(out, named, account.bad + account.unknown)
     out.say(
-        f"Emitted {account.written:,} {form.name} in {short_duration(seconds)} ({rate:,.0f}/s){bad}{stopped}"
+        f"Emitted {account.written:,} {form.name} in {short_duration(seconds)} ({rate:,.0f}/s)"
+        f"{ending_of(account.bad, account.stopped)}"
     )
 
 

@@ -6,7 +6,7 @@
 import errno
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import typer
@@ -31,6 +31,7 @@ __all__ = [
     "REFUSED",
     "USAGE",
     "ErrorReport",
+    "NotCompared",
     "Refusal",
     "WrongUsage",
     "explain",
@@ -79,6 +80,14 @@ class WrongUsage(Refusal):
         super().__init__(message, code=USAGE, remedy=remedy, did_you_mean=did_you_mean, **facts)
 
 
+class NotCompared(Refusal):
+    """A comparison was not made, because of *failure*: exit code 2, since 1 says that there are differences."""
+
+    def __init__(self, failure: BaseException) -> None:
+        self.report = replace(explain(failure), code=USAGE)
+        super().__init__(self.report.message, code=USAGE)
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorReport:
     """An error as both kinds of reader get it."""
@@ -106,6 +115,8 @@ class ErrorReport:
 def explain(error: BaseException) -> ErrorReport:
     """What there is to say about an error that ended a command."""
     match error:
+        case NotCompared():
+            return error.report
         case Refusal():
             return ErrorReport(
                 {USAGE: "UsageError", INTERRUPTED: "Interrupted"}.get(error.code, "Refused"),

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from penstock.cli._errors import Refusal
 
-__all__ = ["Line", "Source", "read_lines", "standard_input"]
+__all__ = ["Line", "Source", "numbered", "read_bodies", "read_lines", "standard_input"]
 
 _CHUNK: Final = 256 * 1024
 _AHEAD: Final = 2
@@ -46,6 +46,17 @@ async def read_lines(source: Source, *, longest: int) -> AsyncIterator[list[Line
             yield lines
     if lines := splitter.feed(b"\n"):
         yield lines
+
+
+def read_bodies(max_body: int) -> AsyncIterator[list[Line]]:
+    """Batches of lines of standard input, each long enough for a body of *max_body* bytes as JSON."""
+    return read_lines(standard_input(), longest=4 * max_body + 4096)
+
+
+async def numbered(batches: AsyncIterator[list[Line]]) -> AsyncIterator[Sequence[tuple[int, bytes | None]]]:
+    """Lines as operations take them: the number of each, and its text."""
+    async for lines in batches:
+        yield [(line.number, line.text) for line in lines]
 
 
 async def _chunks(source: Source) -> AsyncIterator[bytes]:

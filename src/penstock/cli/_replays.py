@@ -23,7 +23,7 @@ from penstock.cli._replays_shown import (
     replay_shown,
     replay_table,
 )
-from penstock.operations import Part, ReplayIntent, ReplayStep
+from penstock.operations import Part, ReplayIntent, ReplayStep, parse_time
 
 __all__ = ["NOUN", "Key", "Why", "app_if_any", "create_replay", "decided", "follow_replay", "start_replay"]
 
@@ -49,6 +49,10 @@ _Keys = Annotated[
 _After = Annotated[
     int, typer.Option("--after", metavar="POSITION", min=0, help="Only events above this position.")
 ]
+_Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Only events recorded from then on: 2026-05-03T10:00:00Z."),
+]
 _Rows = Annotated[
     list[str] | None,
     typer.Option(
@@ -69,6 +73,8 @@ async def list_replays(cli: Cli) -> int:
         found = await operations.replays.overview()
     if cli.out.json:
         cli.out.document(items=found.items, problems=found.problems)
+    elif not found.items and found.problems:
+        cli.out.say("No replays in the stores that could be looked at")
     elif not found.items:
         cli.out.say("No replays yet. Begin with: penstock replays create KEY PROJECTION...")
     else:
@@ -109,10 +115,11 @@ async def plan_replay(
     stream: _Streams = None,
     event_key: _Keys = None,
     after: _After = 0,
+    since: _Since = None,
     rows: _Rows = None,
 ) -> None:
     """Tell what a replay would be about: events, time, disk, tables. Nothing is made."""
-    part = _part(stream, event_key, after, rows)
+    part = _part(stream, event_key, after, rows, since)
     async with cli.operations(cli.app()) as operations:
         plan = await operations.replays.plan(projections, part=part)
     if cli.out.json:
@@ -132,6 +139,7 @@ async def create_replay(
     stream: _Streams = None,
     event_key: _Keys = None,
     after: _After = 0,
+    since: _Since = None,
     rows: _Rows = None,
     processes: Annotated[
         int, typer.Option("--processes", metavar="N", min=1, help="How many play to it at once.")
@@ -140,7 +148,7 @@ async def create_replay(
     dry_run: DryRun = False,
 ) -> None:
     """Make an empty copy of the read models of some projections, by the code's present definitions."""
-    part = _part(stream, event_key, after, rows)
+    part = _part(stream, event_key, after, rows, since)
     app = cli.app()
     async with cli.operations(app) as operations:
         name = key if key is not None else ask_for_key(cli)
@@ -276,7 +284,11 @@ _ASKED: Final[dict[ReplayStep, str]] = {
 
 
 def _part(
-    streams: Sequence[str] | None, keys: Sequence[str] | None, after: int, rows: Sequence[str] | None
+    streams: Sequence[str] | None,
+    keys: Sequence[str] | None,
+    after: int,
+    rows: Sequence[str] | None,
+    since: str | None,
 ) -> Part:
     columns: dict[str, str] = {}
     for each in rows or ():
@@ -286,4 +298,5 @@ def _part(
                 f"--rows is {each!r}", remedy="write --rows TABLE=COLUMN, such as --rows totals=customer"
             )
         columns[table] = column
-    return Part(tuple(streams or ()), tuple(keys or ()), after, columns)
+    moment = None if since is None else parse_time(since)
+    return Part(tuple(streams or ()), tuple(keys or ()), after, columns, moment)

@@ -8,7 +8,7 @@ from penstock.cli._cli import Cli
 from penstock.cli._errors import DONE, WrongUsage
 from penstock.cli._output import Column
 from penstock.cli._replays import NOUN
-from penstock.cli._replays_diff import count_of, difference_shown
+from penstock.cli._replays_diff import count_of, rows_shown
 from penstock.operations import Moment, PastTable, ReadModelAt, parse_time, past_read_model
 
 __all__ = ["show_past"]
@@ -54,6 +54,11 @@ async def show_past(
         raise WrongUsage(
             "--query answers a question about then, and --diff compares with now; give one of them"
         )
+    if (position is None) == (time is None):
+        raise WrongUsage(
+            "a moment is a position or a time; give one of them",
+            remedy="say --position POSITION, or --time TIME",
+        )
     moment = Moment((projection,), position, None if time is None else parse_time(time), key, keep, build_in)
     app = cli.app()
     async with cli.operations(app):
@@ -87,17 +92,23 @@ async def _show(
         if cli.out.json:
             cli.out.document(**facts, difference=difference)
         else:
-            difference_shown(cli.out, difference)
+            now = count_of(difference.after.events, "event")
+            cli.out.say(f"{_head(then, projection)}; now at position {difference.through:,}, made of {now}")
+            rows_shown(cli.out, difference)
         return
     tables = [then.table(name, most=rows) for name in then.tables]
     if cli.out.json:
         cli.out.document(**facts, put_aside=then.put_aside, tables=tables)
         return
-    cli.out.say(f"{projection} at position {then.position:,}, made of {count_of(then.events, 'event')}")
+    cli.out.say(_head(then, projection))
     if then.put_aside:
         cli.out.say(f"{count_of(then.put_aside, 'event')} could not be handled")
     for table in tables:
         _table_shown(cli, table)
+
+
+def _head(then: ReadModelAt, projection: str) -> str:
+    return f"{projection} at position {then.position:,}, made of {count_of(then.events, 'event')}"
 
 
 def _table_shown(cli: Cli, table: PastTable) -> None:

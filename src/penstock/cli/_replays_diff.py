@@ -1,12 +1,14 @@
 """``penstock replays diff``: what two versions of a projection make of the same events, before either is deployed."""
 
+import asyncio
+import contextlib
 import sys
 from typing import Annotated, Final
 
 import typer
 
 from penstock.cli._cli import Cli
-from penstock.cli._errors import DONE, REFUSED, Refusal, WrongUsage, explain
+from penstock.cli._errors import DONE, REFUSED, NotCompared, Refusal, explain
 from penstock.cli._output import Output, short_duration
 from penstock.cli._replays import NOUN
 from penstock.errors import PenstockError
@@ -23,7 +25,7 @@ from penstock.operations import (
     write_failure,
 )
 
-__all__ = ["count_of", "diff_replay", "difference_shown"]
+__all__ = ["count_of", "diff_replay", "difference_shown", "rows_shown"]
 
 _KINDS: Final = {"missing": "only before", "surplus": "only after", "changed": "changed"}
 
@@ -96,8 +98,7 @@ async def diff_replay(
             with cli.out.progress("Comparing", total=None) as bar:
                 found = await compare_versions(app, comparison, say=lambda text: bar.to(0, text))
     except (PenstockError, Refusal) as failure:
-        # 1 says that there are differences, and nothing else.
-        raise _not_compared(failure) from failure
+        raise NotCompared(failure) from failure
     is_equal = found.has_equal_rows if rows_only else found.is_equal
     if cli.out.json:
         cli.out.document(
@@ -116,12 +117,6 @@ async def diff_replay(
     return DONE if is_equal else REFUSED
 
 
-def _not_compared(failure: PenstockError | Refusal) -> Refusal:
-    report = explain(failure)
-    message = report.message.removesuffix(f"; {report.remedy}")
-    return WrongUsage(message, remedy=report.remedy, did_you_mean=report.did_you_mean)
-
-
 def difference_shown(out: Output, found: Difference) -> None:
     """What is not the same, for people."""
     before, after = found.before, found.after
@@ -132,6 +127,12 @@ def difference_shown(out: Output, found: Difference) -> None:
     )
     if before.events != after.events:
         out.say(f"  {after.shown} handles {count_of(after.events, 'event')} of them")
+    rows_shown(out, found)
+
+
+def rows_shown(out: Output, found: Difference) -> None:
+    """What is not the same, without what was compared."""
+    before, after = found.before, found.after
     if before.put_aside or after.put_aside:
         out.say(f"  events that could not be handled: {before.put_aside:,}, then {after.put_aside:,}")
     for name in found.only_before:
@@ -154,9 +155,9 @@ def _verdict(found: Difference) -> str:
 
 def _table_shown(out: Output, table: TableDifference) -> None:
     sizes = (
-        f"{table.live_rows:,} rows, then {table.copy_rows:,}"
+        f"{count_of(table.live_rows, 'row')}, then {table.copy_rows:,}"
         if table.live_rows != table.copy_rows
-        else (count_of(table.live_rows, "row"))
+        else count_of(table.live_rows, "row")
     )
     what = (
         _differ(f"{table.differing:,}", table.differing)
@@ -194,8 +195,8 @@ def count_of(number: int, what: str) -> str:
 
 @NOUN.alias(BUILD_SIDE)
 async def build_side(cli: Cli) -> None:
-    """Build one side of a comparison, as the request on standard input says; `penstock replays diff` calls it."""
-    request = read_request(sys.stdin.buffer.read())
+    """Build one side of a comparison, as the line on standard input says; `penstock replays diff` calls it."""
+    request = read_request(sys.stdin.buffer.readline())
     try:
         app = cli.app()
         _ = app.projections
@@ -203,4 +204,19 @@ async def build_side(cli: Cli) -> None:
         write_failure(request, explain(failure).message)
         return
     async with cli.operations(app):
+        _end_with_asker()
         await serve_request(app, request)
+
+
+def _end_with_asker() -> None:
+    """Have this task cancelled when whoever asked is gone: then nobody holds the other end of standard input."""
+    loop, task, asker = asyncio.get_running_loop(), asyncio.current_task(), sys.stdin.fileno()
+    assert task is not None
+
+    def ended() -> None:
+        loop.remove_reader(asker)
+        task.cancel()
+
+    # A file cannot be waited for like this, and on Windows a pipe neither.
+    with contextlib.suppress(NotImplementedError, PermissionError):
+        loop.add_reader(asker, ended)

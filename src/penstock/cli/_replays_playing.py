@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from penstock.cli._cli import Cli
 from penstock.cli._output import Advance
-from penstock.operations import Operations, ReplayProgress
+from penstock.operations import Operations, ReplayProgress, replay_command
 
 __all__ = ["Told", "pace", "playing"]
 
@@ -55,5 +55,5 @@ async def playing(
         try:
             yield told
         except asyncio.CancelledError:
-            cli.out.note(f"What was played stays; `penstock replays start {key}` goes on from there")
+            cli.out.note(f"What was played stays; `{replay_command('start', key)}` goes on from there")
             raise

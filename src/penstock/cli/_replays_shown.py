@@ -163,13 +163,14 @@ def verification_shown(out: Output, report: Verification, *, most: int | None = 
         out.say(f"  passed: {text}")
 
 
-def finding_lines(out: Output, findings: Sequence[Finding]) -> None:
-    """What was looked at, worst first, a line each."""
+def finding_lines(out: Output, findings: Sequence[Finding], *, asking: bool = False) -> None:
+    """What was looked at, worst first, a line each; where somebody is asked next, beside the question on stderr."""
+    tell = out.note if asking else out.say
     for severity in ("refusal", "warning", "note"):
         for each in findings:
             if each.severity == severity:
                 forced = " (--force overrides it)" if each.can_be_forced else ""
-                out.say(f"  {severity}: {each.subject}: {each.message}{forced}", style=_STYLES[severity])
+                tell(f"  {severity}: {each.subject}: {each.message}{forced}", style=_STYLES[severity])
 
 
 def intent_lines(out: Output, intent: ReplayIntent) -> None:

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from penstock.cli._cli import Cli
-from penstock.cli._errors import DONE, REFUSED, WrongUsage
+from penstock.cli._errors import DONE, REFUSED, NotCompared, WrongUsage
 from penstock.cli._options import DryRun, Yes
 from penstock.cli._output import forget_stdout, short_duration
 from penstock.cli._person import login_name
 from penstock.cli._replays import NOUN, Key, Why, app_if_any, decided
 from penstock.cli._replays_shown import finding_lines, verification_shown
-from penstock.errors import ReplayRefusedError
+from penstock.errors import ReplayBusyError, ReplayRefusedError
 from penstock.operations import ReplayIntent, Switched
 
 __all__ = ["promote_replay", "remove_replay", "rollback_replay", "verify_replay"]
@@ -39,19 +39,22 @@ async def verify_replay(
         typer.Option("--rows", metavar="N", min=1, help="How many differing rows of each table are shown."),
     ] = 20,
 ) -> int:
-    """Compare the copy with what is live, at one position. Exit code 1 if something differs."""
+    """Compare the copy with what is live, at one position. Exit code 1: differences, 2: not compared now, try again."""
     app = cli.app()
     cli.logs(app)
     async with cli.operations(app) as operations:
         with cli.out.progress(f"Verifying {key}", total=None) as bar:
-            report = await operations.replays.verify(
-                key,
-                checks=check or (),
-                samples=sample or (),
-                rows=rows,
-                on_progress=lambda text: bar.to(0, text),
-                who=login_name(),
-            )
+            try:
+                report = await operations.replays.verify(
+                    key,
+                    checks=check or (),
+                    samples=sample or (),
+                    rows=rows,
+                    on_progress=lambda text: bar.to(0, text),
+                    who=login_name(),
+                )
+            except ReplayBusyError as busy:
+                raise NotCompared(busy) from busy
     try:
         if cli.out.json:
             cli.out.document(verification=report, is_green=report.is_green)
@@ -143,13 +146,13 @@ def _decided(cli: Cli, intent: ReplayIntent, *, yes: bool, dry_run: bool, step: 
         if intent.refusals:
             raise ReplayRefusedError(intent.replay.key, step=step, reasons=intent.refusals)
         if not yes:
-            finding_lines(cli.out, intent.findings)
+            finding_lines(cli.out, intent.findings, asking=True)
     return decided(cli, intent, yes=yes, dry_run=dry_run)
 
 
 def _tell(cli: Cli, intent: ReplayIntent, switched: Switched, done: str) -> None:
     if cli.out.json:
-        cli.out.document(replay=intent.replay.key, switched=switched, dry_run=False)
+        cli.out.document(key=intent.replay.key, switched=switched, dry_run=False)
         return
     gave_way = f", after giving way {switched.tries} times" if switched.tries else ""
     cli.out.say(

@@ -2,6 +2,7 @@
 
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
+from penstock.cli._errors import DONE, PARTIAL
 from penstock.cli._plain import plain
 from penstock.cli._projections_shown import projection_table
 from penstock.cli._streams import group_table, stream_table
@@ -15,8 +16,11 @@ def add_to(root: Noun) -> None:
     root.verb("status")(status)
 
 
-async def status(cli: Cli) -> None:
-    """Show servers, streams, groups with their lag, workers and failures. Nothing is started by looking."""
+async def status(cli: Cli) -> int:
+    """Show servers, streams, groups with their lag, workers and failures. Nothing is started by looking.
+
+    Exit code 3 if some store could not be looked at.
+    """
     app = cli.tool_app()
     resting = ""
     if app.is_embedded:
@@ -29,7 +33,7 @@ async def status(cli: Cli) -> None:
         await app.close()
     if cli.out.json:
         cli.out.document(**plain(found))
-        return
+        return PARTIAL if found.away else DONE
     cli.out.facts(
         [
             *(("Server", _server(server, several=len(found.servers) > 1)) for server in found.servers),
@@ -53,6 +57,7 @@ async def status(cli: Cli) -> None:
             projection_table(cli.out, some)
     for problem in found.problems:
         cli.out.warn(problem)
+    return PARTIAL if found.away else DONE
 
 
 def _server(server: ServerSummary, *, several: bool) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from penstock.cli._cli import Cli
 from penstock.cli._commands import Noun
-from penstock.cli._emit import headers_of
+from penstock.cli._emitting import headers_of
 from penstock.cli._errors import WrongUsage
 from penstock.cli._near import suggesting_streams
 from penstock.cli._output import Column, Output, ago, clean, clock_time

@@ -10,9 +10,10 @@ from typing import Annotated, BinaryIO, Literal
 import msgspec
 import typer
 
+from penstock.cli._accounts import code_of
 from penstock.cli._cli import Cli
-from penstock.cli._errors import DONE, PARTIAL, REFUSED, USAGE, Refusal, WrongUsage
-from penstock.cli._lines import read_lines, standard_input
+from penstock.cli._errors import PARTIAL, Refusal, WrongUsage
+from penstock.cli._lines import numbered, read_lines, standard_input
 from penstock.cli._output import Output
 from penstock.cli._store import NOUN, Store, filter_of
 from penstock.operations import EventFilter, Imported, Operations
@@ -208,12 +209,12 @@ async def import_events(
 
 async def _lines(file: str) -> AsyncIterator[Sequence[tuple[int, bytes | None]]]:
     if file == "-":
-        async for lines in read_lines(standard_input(), longest=_LONGEST_LINE):
-            yield [(line.number, line.text) for line in lines]
+        async for lines in numbered(read_lines(standard_input(), longest=_LONGEST_LINE)):
+            yield lines
         return
     with _open(file, "rb") as source:
-        async for lines in read_lines(source, longest=_LONGEST_LINE):
-            yield [(line.number, line.text) for line in lines]
+        async for lines in numbered(read_lines(source, longest=_LONGEST_LINE)):
+            yield lines
 
 
 def _tell(out: Output, account: Imported) -> int:
@@ -234,11 +235,7 @@ def _tell(out: Output, account: Imported) -> int:
         out.say(_summary(account))
         if account.stopped is not None and not account.bad:
             out.note(f"Stopped: {account.stopped}. Running it again goes on where this ended", style="red")
-    if account.stopped is None and not account.bad:
-        return DONE
-    if account.appended or account.known:
-        return PARTIAL
-    return USAGE if account.bad else REFUSED
+    return code_of(account.appended + account.known, account.bad, account.stopped)
 
 
 def _summary(account: Imported) -> str:

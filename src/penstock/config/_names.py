@@ -59,6 +59,10 @@ def store_name(value: object, loose: bool) -> str:
     found = text(value, loose)
     if not found.replace("-", "").replace("_", "").isalnum():
         raise UsageError(f"{shown(found)} is no name of a store; letters, digits, '-' and '_' can be in one")
+    if found == "streams":
+        raise UsageError(
+            "'streams' is what relays call the streams of the app, and no store; take another name"
+        )
     return found
 
 

@@ -57,6 +57,7 @@ from penstock.operations._replaying_values import (
     ReplaysFound,
     ReplayStep,
     ReplaySummary,
+    replay_command,
 )
 from penstock.operations._storing import StoreOperations, parse_expected
 from penstock.operations._storing_values import (
@@ -234,6 +235,7 @@ __all__ = [
     "place_shown",
     "purge_handled",
     "read_request",
+    "replay_command",
     "serve_request",
     "unheard",
     "write_failure",

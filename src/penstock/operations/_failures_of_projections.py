@@ -112,7 +112,9 @@ class ProjectionFailures:
                     for each in failures
                 ]
                 found += [each for each in kept if _is_meant(which, each)]
-        return sorted(found, key=lambda each: (each.failure.last_at, each.failure.id)), problems
+        return sorted(
+            found, key=lambda each: (each.failure.last_at, each.place, each.failure.position)
+        ), problems
 
     async def details(self, which: FailedWhich, *, limit: int) -> list[FailedDetail]:
         """Up to *limit* of them with traceback and the event."""

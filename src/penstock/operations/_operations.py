@@ -7,7 +7,7 @@ from pathlib import Path
 
 from penstock.app import App
 from penstock.config import Setting, describe, mask
-from penstock.errors import ConfigurationError, UsageError
+from penstock.errors import ConfigurationError, InvalidSettingsError, UsageError
 from penstock.listeners import AfterAcknowledged
 from penstock.operations import _claiming, _failures, _inspecting, _retrying, _tailing
 from penstock.operations._archiving import ArchiveOperations
@@ -163,6 +163,18 @@ class Operations(Maintaining, Parking, Workbench, Dividing, Timing):
         """Every setting in force with its origin, passwords masked. Raises `UsageError` without an app."""
         return describe(self._needed_app().settings)
 
+    async def check_settings(self) -> None:
+        """Find what is wrong with the settings, and with relays as settings and the app declare them.
+
+        Raises:
+            InvalidSettingsError: Something is; `problems` names all of it, in the words of whoever would run it.
+            UsageError: There is no app.
+        """
+        app = self._needed_app()
+        _ = app.settings
+        if problems := app.relay_problems():
+            raise InvalidSettingsError(problems)
+
     # -- failed messages ----------------------------------------------------------------------------------------
 
     async def failed(
@@ -311,6 +323,7 @@ class Operations(Maintaining, Parking, Workbench, Dividing, Timing):
             failed=sum(stream.failed for stream in streams),
             projections=told.items,
             problems=(*told.problems, *filter(None, map(trouble_of, told.items))),
+            away=told.problems,
         )
 
     async def eviction_problems(self, pools: Sequence[str] = ()) -> list[str]:

@@ -12,7 +12,7 @@ from penstock.config import LOCAL_STORE
 from penstock.errors import PenstockError, UnknownProjectionError
 from penstock.operations._projecting_values import Found
 from penstock.operations._relays_of_streams import StreamRelays
-from penstock.operations._stores import Stores
+from penstock.operations._stores import Stores, rows_of
 from penstock.projections._engine._run import Supervised
 from penstock.projections.abc import LIVE, ProjectionKind, ProjectionPlan, ProjectionStatus
 from penstock.projections.control import ProjectionControl
@@ -42,7 +42,7 @@ class Places:
         Without *streams* the lag of relays out of streams is left out, and no server is asked.
         """
         readers: dict[str, Callable[[], EventReader]] = {}
-        problems: list[str] = []
+        problems = _wrongly_declared(self._app)
         for place in self.stores.all():
             if place.exists:
                 try:
@@ -147,16 +147,13 @@ class Places:
 
     async def rows(self, store: str, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """What a query answers with."""
-        database = self.stores.database(store)
+        return await asyncio.to_thread(rows_of, self.stores.database(store), sql, parameters)
 
-        def ask() -> list[Any]:
-            with closing(database.connect(application="penstock operations")) as connection:
-                database.begin(connection, write=False)
-                rows = database.execute(connection, sql, parameters).fetchall()
-                connection.rollback()
-            return rows
 
-        return await asyncio.to_thread(ask)
+def _wrongly_declared(app: App) -> list[str]:
+    """What is wrong with relays; of those that settings alone seem to get wrong, code may say the rest."""
+    declared = app._declared_relays  # pyright: ignore[reportPrivateUsage]
+    return [str(failure) for name, failure in app.planned_relays()[1].items() if name in declared]
 
 
 def _declared(app: App) -> Iterator[ProjectionPlan]:
@@ -174,15 +171,6 @@ def _declared(app: App) -> Iterator[ProjectionPlan]:
             )
     for projection in app.projections.values():
         yield projection.plan
-    for relay in app.relays.values():
+    for relay in app.planned_relays()[0].values():
         if relay.kind != "stream to store":
-            target = relay.source if relay.kind == "store to streams" else relay.target
-            yield ProjectionPlan(
-                relay.name,
-                kind="relay",
-                source=relay.source,
-                target=target,
-                wanted=relay.wanted,
-                mode=relay.mode,
-                on_failure=relay.on_failure,
-            )
+            yield relay.engine_plan()

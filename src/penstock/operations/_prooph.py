@@ -21,6 +21,7 @@ from penstock.codec import JSON
 from penstock.errors import UsageError
 from penstock.message import Meta
 from penstock.operations._importing import Arrival, Refused
+from penstock.store._quoting import quoted
 from penstock.store.abc import NewEvent
 from penstock.store.database import Connection, Database
 
@@ -74,11 +75,10 @@ class _Table:
         """Read on, if nothing is in memory."""
         if self.rows or self.is_over:
             return
-        quoted = '"' + self.table.replace('"', '""') + '"'
         found = database.execute(
             connection,
             "SELECT no, CAST(event_id AS text), event_name, CAST(payload AS text), CAST(metadata AS text), created_at "
-            f"FROM {quoted} WHERE no > ? ORDER BY no LIMIT {limit}",
+            f"FROM {quoted(self.table)} WHERE no > ? ORDER BY no LIMIT {limit}",
             (self.through,),
         ).fetchall()
         self.is_over = len(found) < limit

@@ -12,7 +12,7 @@ from penstock.operations._projecting_values import Found
 from penstock.projections.abc import LIVE, ProjectionPlan, ProjectionState, ProjectionStatus
 from penstock.relays._bridge import Bridge
 from penstock.relays._stream_source import StreamSource
-from penstock.relays.abc import RelayPlan, stream_in
+from penstock.relays.abc import stream_in
 from penstock.store.abc import EventReader
 from penstock.streams.partitions import split_lane
 
@@ -40,12 +40,12 @@ class StreamRelays:
     async def plans(self, store: str) -> list[tuple[str, ProjectionPlan]]:
         """What is declared to go into *store*, for each partition of its stream, with the copy's name."""
         found: list[tuple[str, ProjectionPlan]] = []
-        for relay in self._app.relays.values():
+        for relay in self._app.planned_relays()[0].values():
             stream = stream_in(relay.source)
             if stream is None or relay.target != store:
                 continue
             for lane in await self._lanes(stream):
-                found.append((LIVE if lane == stream else lane, _plan(relay, lane)))
+                found.append((LIVE if lane == stream else lane, relay.engine_plan(f"stream:{lane}")))
         return found
 
     async def readers(self, sources: Iterable[str]) -> dict[str, Callable[[], EventReader]]:
@@ -77,18 +77,6 @@ class StreamRelays:
         problem = f"stream {lane!r}: {failure}"
         if problem not in self.problems:
             self.problems.append(problem)
-
-
-def _plan(relay: RelayPlan, lane: str) -> ProjectionPlan:
-    return ProjectionPlan(
-        relay.name,
-        kind="relay",
-        source=f"stream:{lane}",
-        target=relay.target,
-        wanted=relay.wanted,
-        mode=relay.mode,
-        on_failure=relay.on_failure,
-    )
 
 
 def added_up(found: Sequence[Found]) -> list[Found]:

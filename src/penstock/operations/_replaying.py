@@ -64,6 +64,7 @@ class ReplayOperations:
         manager, replay = await self._found(key)
         progress = await manager.progress(replay.key)
         reports = await manager.reports(key)
+        findings = await self._findings(manager, replay)
         return ReplayDetail(
             replay=replay,
             progress=progress,
@@ -71,9 +72,9 @@ class ReplayOperations:
             live_versions=await self._places.live_versions(replay),
             plays=tuple((await manager.plays(key))[:_PLAYS_SHOWN]),
             verification=reports[0] if reports else None,
-            findings=tuple(await self._findings(manager, replay)),
+            findings=tuple(findings),
             log=tuple((await manager.log(key))[:_LOG_SHOWN]),
-            next_steps=steps_from(replay, progress),
+            next_steps=steps_from(replay, progress, findings),
         )
 
     async def progress(self, key: str) -> ReplayProgress:

@@ -1,12 +1,13 @@
 """What operations on replays answer with: replays in short and in full, what comes next, what a step would do."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from penstock.projections.abc import ProjectionStatus
 from penstock.replays._moves import Step, is_legal
+from penstock.replays._switching import reasons_against
 from penstock.replays.abc import Finding, Play, Replay, ReplayProgress, ReplayState, Verification
 from penstock.replays.values import ReplayDeed
 
@@ -17,6 +18,7 @@ __all__ = [
     "ReplayStep",
     "ReplaySummary",
     "ReplaysFound",
+    "replay_command",
     "steps_from",
 ]
 
@@ -111,12 +113,15 @@ _DOES_PROMOTED: Final[Mapping[ReplayStep, str]] = {
 }
 
 
-def steps_from(replay: Replay, progress: ReplayProgress) -> tuple[NextStep, ...]:
-    """What may be done with a replay now, that which is usual first."""
+def steps_from(
+    replay: Replay, progress: ReplayProgress, findings: Sequence[Finding] = ()
+) -> tuple[NextStep, ...]:
+    """What may be done with a replay now, that which is usual first; no switch that *findings* refuse by force, too."""
+    is_barred = bool(reasons_against(findings, force=True))
     return tuple(
-        NextStep(step, _command(step, replay.key), _does(step, replay))
+        NextStep(step, replay_command(step, replay.key), _does(step, replay))
         for step in _usual(replay)
-        if _may(step, replay, progress)
+        if _may(step, replay, progress) and not (is_barred and step in ("promote", "roll back"))
     )
 
 
@@ -153,7 +158,8 @@ def _was_live(replay: Replay) -> bool:
     return all(name in replay.former_versions for name in replay.projections)
 
 
-def _command(step: ReplayStep, key: str) -> str:
+def replay_command(step: ReplayStep, key: str) -> str:
+    """How a step is typed, whatever the key is like."""
     name = shlex.quote(key)
     # A key may begin with a dash.
     return f"penstock replays {_COMMANDS.get(step, step)} {'-- ' if key.startswith('-') else ''}{name}"

@@ -1,18 +1,19 @@
 """An app's event stores, as operations look at them: nothing is made by looking."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from penstock.app import App
 from penstock.errors import UsageError
+from penstock.store import EventStore
+from penstock.store._needed import exists
 from penstock.store.abc import Dialect, StoreBackend
 from penstock.store.backends import make_backend
 from penstock.store.database import Database
 
-__all__ = ["StorePlace", "Stores", "ask"]
+__all__ = ["StorePlace", "Stores", "ask", "rows_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,11 @@ class Stores:
     def where(self, name: str) -> StorePlace:
         """Where a store is, without asking its database."""
         database = self.database(name)
-        exists = database.dialect != "sqlite" or Path(database.shown.removeprefix("sqlite:///")).exists()
-        return StorePlace(name, database.dialect, database.shown, exists)
+        return StorePlace(name, database.dialect, database.shown, exists(database))
+
+    def store(self, name: str) -> EventStore:
+        """A store as users hold it."""
+        return self._app.store(name)
 
     def database(self, name: str) -> Database:
         """The database of a store."""
@@ -71,12 +75,14 @@ class Stores:
 
 def ask(database: Database, sql: str) -> Any:
     """The one value that a query answers with."""
-    connection = database.connect(application="penstock operations")
-    try:
+    found = rows_of(database, sql)
+    return found[0][0] if found else None
+
+
+def rows_of(database: Database, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+    """What a query answers with."""
+    with closing(database.connect(application="penstock operations")) as connection:
         database.begin(connection, write=False)
-        row = database.execute(connection, sql).fetchone()
+        rows = database.execute(connection, sql, parameters).fetchall()
         connection.rollback()
-    finally:
-        with suppress(Exception):
-            connection.close()
-    return None if row is None else row[0]
+    return rows

@@ -1,12 +1,19 @@
 """Event stores for people: what is in them, who holds their head, taking events out and putting them in."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
+from typing import Any
 
 from penstock.app import App
 from penstock.errors import CodecError, UnknownEventStreamError, UsageError
 from penstock.operations._event_lines import write_event_line
-from penstock.operations._importing import Arrival, Refused, import_events, lines_as_events
+from penstock.operations._importing import (
+    Arrival,
+    Refused,
+    append_events,
+    import_events,
+    lines_as_events,
+)
 from penstock.operations._prooph import prooph_events
 from penstock.operations._stores import Stores, ask
 from penstock.operations._storing_values import (
@@ -143,6 +150,29 @@ class StoreOperations:
             page = await backend.read(which, after=after, through=end, limit=_PAGE)
             after = max(page.through, page.events[-1].position if page.events else after)
             yield ExportedPage([write_event_line(event) for event in page.events], after, end)
+
+    async def append_lines(
+        self,
+        lines: AsyncIterable[Sequence[tuple[int, bytes | None]]],
+        store: str = "local",
+        *,
+        read: Callable[[bytes], object],
+        said: Mapping[str, Any],
+        skip_bad: bool = False,
+        on_progress: Callable[[Imported], None] | None = None,
+    ) -> Imported:
+        """Append an event for each line, made of its text by *read*, with what is *said* of all to `EventStore.append`.
+
+        Each is a new event: repeated, it is added again. It ends with the first bad line unless *skip_bad*.
+        """
+        await self._stores.opened(store)
+        return await append_events(
+            self._stores.store(store),
+            lines_as_events(lines, lambda text: (read(text), None)),
+            said=said,
+            skip_bad=skip_bad,
+            on_progress=on_progress,
+        )
 
     async def import_lines(
         self,

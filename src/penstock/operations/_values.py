@@ -375,4 +375,6 @@ class Status:
     projections: tuple[ProjectionStatus, ...] = ()
     """Projections and relays that have run at some time."""
     problems: tuple[str, ...] = ()
-    """Why some store could not be looked at."""
+    """What is wrong: why some store or stream could not be looked at, and what stands still."""
+    away: tuple[str, ...] = ()
+    """Those of the problems that could not be looked at: without these, this is not all there is."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from penstock.errors import UsageError
 from penstock.message import Message
 from penstock.relays.abc import RelayPlan
+from penstock.store.abc import NewEvent, StoredEvent
 
-__all__ = ["Bound", "bound_for", "default_event_stream"]
+__all__ = ["Bound", "bound_for", "carried", "default_event_stream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,14 @@ def bound_for(plan: RelayPlan, message: Message) -> Bound | None:
     name = _renamed(plan, message)
     stream = plan.to(message) if callable(plan.to) else plan.to or _default_stream(plan, message, name)
     return Bound(_checked(plan, "to", stream), _checked(plan, "rename", name))
+
+
+def carried(plan: RelayPlan, event: StoredEvent) -> NewEvent | None:
+    """*event* as it goes into another store, with its id; ``None`` if it does not. Raises as `bound_for`."""
+    bound = bound_for(plan, event)
+    if bound is None:
+        return None
+    return NewEvent(stream=bound.stream, id=event.id, name=bound.name, meta=event.meta, data=event.data)
 
 
 def default_event_stream(plan: RelayPlan, name: str, key: str | None) -> str:

@@ -4,18 +4,18 @@ Event ids make it idempotent, versions are given by the target's streams, positi
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
 
-from penstock.errors import DeletedStreamError, ProtectedStreamError, WrongVersionError
 from penstock.projections._engine._checkpoints import read as read_checkpoint
 from penstock.projections.abc import LIVE
-from penstock.relays._choosing import bound_for
+from penstock.relays._choosing import carried
 from penstock.relays._comparing import LastRead, check_last_read
 from penstock.relays.abc import RelayPlan
-from penstock.store.abc import Append, Appended, AppendSteps, Conflict, NewEvent, StoreBackend, StoredEvent
-from penstock.store.database import Connection, Database
+from penstock.store._outcomes import accepted
+from penstock.store._steps import run_steps
+from penstock.store.abc import Append, Appended, NewEvent, StoreBackend, StoredEvent
+from penstock.store.database import Connection
 
-__all__ = ["CopyHandlers", "append_here", "raise_conflict"]
+__all__ = ["CopyHandlers", "append_here"]
 
 
 class CopyHandlers:
@@ -61,11 +61,8 @@ class _Page:
         """Take it along. Raises what a function of the plan raises."""
         if self.state is None or event.position > self.state.position:
             self.state = LastRead(event.position, event.id)
-        bound = bound_for(self.handlers.plan, event)
-        if bound is not None:
-            self._events.append(
-                NewEvent(stream=bound.stream, id=event.id, name=bound.name, meta=event.meta, data=event.data)
-            )
+        if (going := carried(self.handlers.plan, event)) is not None:
+            self._events.append(going)
 
     def finish(self) -> bytes | None:
         """Append them. Raises `ProtectedStreamError`, `DeletedStreamError`."""
@@ -87,31 +84,4 @@ class _Page:
 
 def append_here(store: StoreBackend, connection: Connection, append: Append) -> list[Appended]:
     """Append in the transaction that *connection* is in. Raises what a conflict means."""
-    outcome = _run(store.database, connection, store.steps(append))
-    if isinstance(outcome, Conflict):
-        raise_conflict(outcome, append)
-    return outcome
-
-
-def raise_conflict(conflict: Conflict, append: Append) -> NoReturn:
-    """Raise what a conflict means."""
-    match conflict.reason:
-        case "protected":
-            raise ProtectedStreamError(conflict.stream, conflict.owner)
-        case "deleted":
-            raise DeletedStreamError(conflict.stream)
-        case "version":
-            raise WrongVersionError(conflict.stream, expected=str(append.expected), actual=conflict.actual)
-
-
-def _run(database: Database, connection: Connection, steps: AppendSteps) -> list[Appended] | Conflict:
-    try:
-        sql, parameters = next(steps)
-        while True:
-            cursor: Any = database.execute(connection, sql, parameters)
-            # A statement that answers no rows has no description.
-            rows: list[Any] = cursor.fetchall() if cursor.description is not None else []
-            sql, parameters = steps.send(rows)
-    except StopIteration as done:
-        outcome: list[Appended] | Conflict = done.value
-        return outcome
+    return accepted(append, run_steps(store.database, connection, store.steps(append)))

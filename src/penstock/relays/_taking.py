@@ -11,7 +11,7 @@ from penstock.errors import PenstockError
 from penstock.position import EntryId
 from penstock.projections._engine import _failures
 from penstock.projections.abc import LIVE
-from penstock.relays._choosing import bound_for
+from penstock.relays._choosing import carried
 from penstock.relays._copying import append_here
 from penstock.relays._noting import lowest_failure
 from penstock.relays._stream_source import StreamSource, TakenEvent, entry_id_at
@@ -93,11 +93,8 @@ class _Page:
             LOGGER.error("relay %r: %s; it is with the failures", handlers.plan.name, failure)
             _failures.put_aside(database, self.connection, key, event, failure, parking=False, attempts=1)
             return
-        bound = bound_for(handlers.plan, event)
-        if bound is not None:
-            self._events.append(
-                NewEvent(stream=bound.stream, id=event.id, name=bound.name, meta=event.meta, data=event.data)
-            )
+        if (going := carried(handlers.plan, event)) is not None:
+            self._events.append(going)
 
     def finish(self) -> bytes | None:
         """Append them. Raises `ProtectedStreamError`, `DeletedStreamError`."""

@@ -12,14 +12,13 @@ from typing import Any, Final, Literal, TypeAlias
 from penstock.errors import ConfigurationError
 from penstock.event import EventType
 from penstock.message import Message
-from penstock.projections.abc import Mode, OnFailure
+from penstock.projections.abc import Mode, OnFailure, ProjectionPlan
 from penstock.retry import Retry
 from penstock.store.abc import EventFilter
 
 __all__ = ["STREAMS", "RelayKind", "RelayPlan", "Rename", "To", "Where", "stream_in"]
 
 STREAMS: Final = "streams"
-"""The target that is no store."""
 """The target that is no store: each event goes into a stream."""
 _FROM_STREAM: Final = "stream:"
 
@@ -83,6 +82,23 @@ class RelayPlan:
     def wanted(self) -> EventFilter:
         """What is read of the source store."""
         return EventFilter(streams=self.streams, categories=self.categories, names=self.names or ())
+
+    def engine_plan(self, source: str | None = None) -> ProjectionPlan:
+        """What the engine of projections runs. *source* stands for a part of the source: a partition of the stream."""
+        is_outside = self.kind == "store to streams"
+        return ProjectionPlan(
+            self.name,
+            kind="relay",
+            source=source or self.source,
+            target=self.source if is_outside else self.target,
+            wanted=self.wanted,
+            mode=self.mode,
+            on_failure=self.on_failure,
+            retry=self.retry,
+            page_events=self.page,
+            page_time=timedelta(seconds=1),
+            outside=is_outside,
+        )
 
 
 def _mistakes(plan: RelayPlan) -> Any:

@@ -9,7 +9,7 @@ from penstock.store import StoreBackend
 from penstock.store._postgres.backend import PostgresBackend
 from penstock.store.migrating import apply
 from penstock.testing.contracts import StoreBackendContract
-from tests.fixtures_postgres import PostgresServer, find_binaries, new_database
+from tests.fixtures_postgres import PostgresServer, databases_in, find_binaries, serving
 
 _OLDER = sorted(find_binaries())[:-1] or sorted(find_binaries())
 
@@ -17,22 +17,19 @@ _OLDER = sorted(find_binaries())[:-1] or sorted(find_binaries())
 @pytest.fixture(scope="module", params=_OLDER)
 def older(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """A server of an older version."""
-    server = PostgresServer(find_binaries()[request.param])
-    try:
-        server.start()
+    with serving(request.param) as server:
         yield server
-    finally:
-        server.remove()
 
 
 class TestOlderPostgres(StoreBackendContract):
     """PostgreSQL before the newest."""
 
     @pytest.fixture
-    def another(self, older: PostgresServer) -> Callable[[], StoreBackend]:
+    def another(self, older: PostgresServer) -> Iterator[Callable[[], StoreBackend]]:
         """Makes one more backend for the store."""
-        url = new_database(older)
-        return lambda: PostgresBackend("local", url)
+        with databases_in(older) as make:
+            url = make()
+            yield lambda: PostgresBackend("local", url)
 
     @pytest.fixture
     async def store(self, another: Callable[[], StoreBackend]) -> AsyncIterator[StoreBackend]:

@@ -18,7 +18,7 @@ from penstock.errors import (
 from penstock.store import migrating
 from penstock.store._postgres.backend import PostgresBackend
 from penstock.store.abc import NO_STREAM, Append, EventFilter
-from tests.fixtures_postgres import PostgresServer, find_binaries, new_database
+from tests.fixtures_postgres import PostgresServer, new_database, serving
 from tests.store.postgres.callers import add, caller, new
 
 _EVERYTHING = EventFilter()
@@ -98,12 +98,8 @@ async def test_a_reader_of_a_thread_connects_again(store: PostgresBackend) -> No
 @pytest.fixture
 def own_server() -> Iterator[PostgresServer]:
     """A server that a test may stop."""
-    server = PostgresServer(find_binaries()["18"])
-    try:
-        server.start()
+    with serving("18") as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

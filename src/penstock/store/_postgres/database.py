@@ -1,13 +1,14 @@
 """A PostgreSQL database and how it is connected to."""
 
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from penstock.errors import MissingExtraError
+from penstock.store._engines import WithEngine
 from penstock.store._postgres.errors import explained_connecting, speaking_of
 from penstock.store._postgres.placeholders import translated
 from penstock.store._postgres.urls import alchemy_url, libpq_url, shown_url
+from penstock.store._quoting import quoted
 from penstock.store.database import Connection, Cursor, Dialect
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["PostgresDatabase"]
 _CONNECT_SECONDS: Final = 10
 
 
-class PostgresDatabase:
+class PostgresDatabase(WithEngine):
     """A database with events and read models in it; a `Database`. Connections are in manual commit mode.
 
     Args:
@@ -41,14 +42,13 @@ class PostgresDatabase:
             from psycopg import conninfo
         except ImportError as missing:
             raise MissingExtraError("an event store in PostgreSQL", "postgres") from missing
+        super().__init__()
         self.name = name
         self.url = url
         self.shown = shown_url(url)
         self.schema = schema
         self.application = application
         self._parameters: dict[str, Any] = dict(conninfo.conninfo_to_dict(libpq_url(url, store=name)))
-        self._engine: Any = None
-        self._making = threading.Lock()
 
     def parameters(self, application: str = "", url: str | None = None) -> dict[str, Any]:
         """What libpq connects with; *url* in place of the database's own, with the same defaults."""
@@ -73,7 +73,7 @@ class PostgresDatabase:
     @property
     def prefix(self) -> str:
         """What stands before our names in a statement that runs on somebody else's connection."""
-        return "" if self.schema is None else '"{}".'.format(self.schema.replace('"', '""'))
+        return "" if self.schema is None else f"{quoted(self.schema)}."
 
     def connect(self, *, application: str = "") -> "psycopg.Connection[Any]":
         """A new connection. Close it. Raises `StoreUnavailableError`, `StoreRefusedError`."""
@@ -96,30 +96,12 @@ class PostgresDatabase:
                 return cast("Cursor", ours.execute(cast("Any", sql)))
             return cast("Cursor", ours.execute(cast("Any", translated(sql, "format")), parameters))
 
-    def engine(self) -> Any:
-        """A ``sqlalchemy.Engine`` for this database, made once."""
-        with self._making:
-            if self._engine is None:
-                self._engine = _make_engine(self)
-            return self._engine
-
-    def dispose(self) -> None:
-        """Close what `engine` keeps open."""
-        with self._making:
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.dispose()
-
-
-def _make_engine(database: PostgresDatabase) -> Any:
-    try:
+    def _make_engine(self) -> Any:
+        import psycopg
         import sqlalchemy as sa
-    except ImportError as missing:
-        raise MissingExtraError("a session of SQLAlchemy", "sql") from missing
-    import psycopg
 
-    # The URL only says which dialect; connections are made from what libpq is given everywhere else.
-    return sa.create_engine(
-        sa.make_url(alchemy_url(database.url)).set(query={}),
-        creator=lambda: psycopg.connect(**database.parameters()),
-    )
+        # The URL only says which dialect; connections are made from what libpq is given everywhere else.
+        return sa.create_engine(
+            sa.make_url(alchemy_url(self.url)).set(query={}),
+            creator=lambda: psycopg.connect(**self.parameters()),
+        )

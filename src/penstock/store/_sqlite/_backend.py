@@ -16,7 +16,7 @@ from penstock.store._sqlite import _reading as reading
 from penstock.store._sqlite import _streams as streams
 from penstock.store._sqlite._appending import append_steps
 from penstock.store._sqlite._database import SqliteDatabase
-from penstock.store._sqlite._errors import explained
+from penstock.store._sqlite._errors import explained, speaking_of
 from penstock.store._sqlite._watching import SqliteWatch, ring
 from penstock.store._sqlite._writer import Writer
 from penstock.store.abc import (
@@ -96,12 +96,8 @@ class SqliteBackend:
     def prepare(self) -> None:
         """Make what is missing, as `open` does, in this thread. Raises as that."""
         self.database.make_folder()
-        try:
+        with speaking_of(self.database.shown):
             migrating.apply(self.database)
-        except sqlite3.Error as failure:
-            if (ours := explained(self.database.shown, failure)) is not None:
-                raise ours from failure
-            raise
 
     async def close(self) -> None:
         """Write what waits, and close every connection. Idempotent; may be opened again."""

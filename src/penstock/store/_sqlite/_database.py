@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -10,12 +9,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 from urllib.parse import quote
 
-from penstock.errors import ConfigurationError, MissingExtraError, StoreRefusedError, StoreUnavailableError
+from penstock.errors import ConfigurationError, StoreRefusedError, StoreUnavailableError
+from penstock.store._engines import WithEngine
 from penstock.store._sqlite._errors import explained, speaking_of
 from penstock.store._sqlite._turns import Turn, Turns, turns_at
 from penstock.store.database import Connection, Cursor, Dialect
+from penstock.store.lane import Lane
 
-__all__ = ["SqliteConnection", "SqliteDatabase", "uri_of"]
+__all__ = ["LANE_FUNCTION", "SqliteConnection", "SqliteDatabase", "uri_of"]
+
+LANE_FUNCTION: Final = "penstock_lane"
+"""What `Lane.has` is called in SQL, on connections of ours."""
 
 _URL: Final = "sqlite:///"
 _OLDEST: Final = (3, 35, 0)
@@ -143,7 +147,7 @@ def _busy() -> sqlite3.OperationalError:
     return failure
 
 
-class SqliteDatabase:
+class SqliteDatabase(WithEngine):
     """A file with events and read models in it; a `Database`.
 
     Args:
@@ -168,6 +172,7 @@ class SqliteDatabase:
         lock_wait_seconds: float = 10.0,
         make_folder: Callable[[Path], None] | None = None,
     ) -> None:
+        super().__init__()
         self.name = name
         text = str(url_or_path)
         path = text.removeprefix(_URL) if text.startswith("sqlite:") else text
@@ -184,8 +189,6 @@ class SqliteDatabase:
         self.lock_wait_seconds = lock_wait_seconds
         self.turns = turns_at(os.path.realpath(self.path))
         self._make_folder = make_folder or _make_folder
-        self._engine: Any = None
-        self._making = threading.Lock()
 
     def make_folder(self) -> None:
         """Make the folder that it is in. Raises `StoreUnavailableError`."""
@@ -260,19 +263,22 @@ class SqliteDatabase:
                 raise meant from failure
             raise
 
-    def engine(self) -> Any:
-        """A ``sqlalchemy.Engine`` for this file, made once. Its transactions begin by ``BEGIN`` of their own."""
-        with self._making:
-            if self._engine is None:
-                self._engine = _make_engine(self)
-            return self._engine
+    def _make_engine(self) -> Any:
+        import sqlalchemy as sa
+        from sqlalchemy import event
 
-    def dispose(self) -> None:
-        """Close what `engine` keeps open."""
-        with self._making:
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.dispose()
+        engine = sa.create_engine("sqlite://", creator=self.connect, poolclass=sa.pool.QueuePool)
+
+        # Connections are in manual commit mode, so that a transaction begins where SQLAlchemy says, and not later.
+        @event.listens_for(engine, "begin")
+        def begin(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN")
+
+        return engine
+
+
+def _is_in_lane(key: str | None, stream: str, number: int, of: int) -> bool:
+    return Lane(number, of).has(key, stream)
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
@@ -283,21 +289,5 @@ def _prepare(connection: sqlite3.Connection) -> None:
         if failure.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             raise
     connection.execute("PRAGMA synchronous=FULL")
+    connection.create_function(LANE_FUNCTION, 4, _is_in_lane, deterministic=True)
     connection.execute(f"PRAGMA journal_size_limit={_MOST_KEPT}")
-
-
-def _make_engine(database: SqliteDatabase) -> Any:
-    try:
-        import sqlalchemy as sa
-        from sqlalchemy import event
-    except ImportError as missing:
-        raise MissingExtraError("a session of SQLAlchemy", "sql") from missing
-
-    engine = sa.create_engine("sqlite://", creator=database.connect, poolclass=sa.pool.QueuePool)
-
-    # Connections are in manual commit mode, so that a transaction begins where SQLAlchemy says, and not later.
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-    return engine
