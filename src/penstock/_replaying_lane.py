@@ -11,8 +11,10 @@ import msgspec
 from penstock._building import load_object
 from penstock._replaying_lanes import Task, Told
 from penstock.errors import IsolationError, PenstockError
+from penstock.projections._engine._run import ProjectionRun
 from penstock.replays import _lanes
 from penstock.replays._workplace import found, site_of
+from penstock.store.lane import Lane
 
 if TYPE_CHECKING:
     from penstock.app import App
@@ -46,16 +48,15 @@ async def _played(app: "App", task: Task) -> None:
     overrides = dict(task.overrides)
     file = overrides.pop("config", None)
     app.configure(file=None if file is None else Path(file), **overrides)
-    handled = 0
+    runs: list[ProjectionRun] = []
 
-    def tell(count: int) -> None:
-        nonlocal handled
-        handled = count
+    def told(*, is_done: bool = False) -> Told:
+        return Told(sum(run.handled for run in runs), is_done=is_done)
 
     async def tell_on() -> None:
         while True:
             await asyncio.sleep(_TELL_SECONDS)
-            _say(Told(handled))
+            _say(told())
 
     mine = asyncio.current_task()
     assert mine is not None
@@ -64,11 +65,11 @@ async def _played(app: "App", task: Task) -> None:
         site = await site_of(app, await found(app, task.key))
         telling = asyncio.create_task(tell_on())
         try:
-            await _lanes.play_lane(site, task.lane, task.of, task.ends, tell)
+            await _lanes.play_lane(site, Lane(task.lane, task.of), task.ends, runs.append)
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
-    _say(Told(handled, is_done=True))
+    _say(told(is_done=True))
 
 
 def _say(told: Told) -> None:

@@ -12,8 +12,6 @@ from typing import Any, Final
 import msgspec
 
 from penstock.errors import ConfigurationError, ReplayError
-from penstock.projections._engine._keeper import Keeper
-from penstock.projections._engine._lease import LeaseTerms
 from penstock.replays import _lanes
 from penstock.replays._playing import Site
 from penstock.replays.abc import Replay
@@ -54,9 +52,7 @@ class LaneProcesses:
     def __init__(self, app: Any, overrides: Callable[[], Mapping[str, object]]) -> None:
         self._app, self._overrides = app, overrides
 
-    async def __call__(
-        self, site: Site, replay: Replay, terms: LeaseTerms, tell: Callable[[int], None]
-    ) -> None:
+    async def __call__(self, site: Site, replay: Replay, tell: Callable[[int], None]) -> None:
         """Play with as many processes as the replay has, to the end of the store as it is now."""
         of = replay.processes
         if of < 2 or site.copy.database.dialect not in _SEVERAL_WRITERS:
@@ -72,10 +68,6 @@ class LaneProcesses:
             counts[lane] = handled
             tell(sum(counts))
 
-        # The leases of the copy are ours meanwhile, though we write nothing.
-        keeper = Keeper(site.copy.database, terms, poll=terms.length, looked=lambda: None)
-        keeper.held.update((each.plan.name, site.key) for each in site.candidates)
-        renewing = asyncio.create_task(keeper.run(), name=f"leases of replay {site.key}")
         try:
             async with asyncio.TaskGroup() as tasks:
                 for lane in range(of):
@@ -83,9 +75,6 @@ class LaneProcesses:
                     tasks.create_task(_process(task, told), name=f"lane {lane + 1} of replay {site.key}")
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
-        finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
         await asyncio.to_thread(_lanes.merge, site, of, ends)
 
 

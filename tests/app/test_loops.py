@@ -15,6 +15,7 @@ from penstock._building import Selection
 from penstock.errors import ConfigurationError
 from penstock.listeners import Router
 from penstock.streams.embedded import use_server
+from tests.forking import forked
 
 # Loops that end without closing the app leave connections for the garbage collector to close, which says so.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -98,17 +99,13 @@ def test_a_forked_child_connects_by_itself(real: App) -> None:
     """Parent and child go on with the same app object, as Gunicorn's and Celery's processes do."""
     real.sync.emit(Rang(number=1))
     asyncio.run(real.emit(Rang(number=2)))
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            signal.alarm(20)
-            real.sync.emit(Rang(number=3))
-            asyncio.run(real.emit(Rang(number=4)))
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
+
+    def emit() -> None:
+        signal.alarm(20)
+        real.sync.emit(Rang(number=3))
+        asyncio.run(real.emit(Rang(number=4)))
+
+    _, status = os.waitpid(forked(emit), 0)
     real.sync.emit(Rang(number=5))
     real.sync.close()
     assert status == 0

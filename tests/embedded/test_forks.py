@@ -1,7 +1,6 @@
 """A forked child holds the server by itself: neither can take it away from the other."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,21 +8,9 @@ import pytest
 from penstock.streams.embedded import server_status, use_server
 from penstock.streams.embedded._locks import FileLock
 from tests.embedded.helpers import NO_LINGER, client, server_pids_of, wait_until
+from tests.forking import forked
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-
-
-def forked(work: Callable[[], None]) -> int:
-    """Run *work* in a child and give its process id."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return pid
 
 
 def test_a_childs_release_leaves_the_parents_server_running(data_folder: Path) -> None:

@@ -24,7 +24,7 @@ from penstock.operations import Operations
 from penstock.store import NewEvent
 from penstock.streams.layouts import NATIVE
 from tests.faults.relayer import make_app
-from tests.fixtures_postgres import PostgresServer, find_binaries, new_database
+from tests.fixtures_postgres import find_binaries, new_database, serving
 from tests.streams.valkey.clusters import RealSentinels
 from tests.streams.valkey.servers import RealServer, valkey_binary
 
@@ -131,12 +131,8 @@ def stores(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
     if request.param == "sqlite":
         yield ()
         return
-    server = PostgresServer(find_binaries()[_VERSIONS[0]])
-    try:
-        server.start()
+    with serving(_VERSIONS[0]) as server:
         yield tuple(new_database(server) for _ in range(3))
-    finally:
-        server.remove()
 
 
 @pytest.mark.covers("EMIT-7", "PROJ-2")
@@ -260,9 +256,7 @@ async def test_a_database_that_is_restarted_under_load_has_its_events_relayed(
     server_url: str, tmp_path: Path, version: str
 ) -> None:
     """In order or by a crash, while it is written to and read from: the running relays go on by themselves."""
-    server = PostgresServer(find_binaries()[version])
-    try:
-        server.start()
+    with serving(version) as server:
         urls = [new_database(server) for _ in range(3)]
         stored: list[str] = []
         emitted: list[str] = []
@@ -290,8 +284,6 @@ async def test_a_database_that_is_restarted_under_load_has_its_events_relayed(
             assert stored == await _ids(app, "local")
             await _check(app)
             assert set(emitted) <= set(await _ids(app, "kept"))
-    finally:
-        server.remove()
 
 
 @pytest.mark.covers("EMIT-7", "LEAD-10")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 
 from penstock import App
 from penstock.errors import ConfigurationError
@@ -234,6 +235,58 @@ async def test_a_promotion_killed_before_readers_were_led_on_is_repeated(
         assert cents(live) == before
         await second.catch_up()
         assert cents(live) == {id_: 10 * number for id_, number in before.items()}
+
+
+@pytest.mark.covers("ZDT-2", "ZDT-13")
+async def test_what_a_process_without_the_read_model_left_is_not_taken_for_a_copy(
+    store_url: str, valkey_url: str, names: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says what it cannot remove; a later replay of that key removes it, and begins with nothing."""
+    app, live = make_app(store_url, valkey_url, name=names)
+    migrated(app)
+    async with app, App("shop", streams="memory://", store=store_url) as other:
+        await app.store().append(payments(30))
+        await app.catch_up()
+        before = cents(live)
+        await app.replays.create("again", ["balances"])
+        await app.replays.start("again")
+        await other.replays.remove("again")
+        assert "the copy of projection 'balances' at 'again-" in caplog.text
+        left = {key.split(":")[1].rstrip("#") for key in keys(live) if ":again-" in key}
+        await app.replays.create("again", ["balances"])
+        await app.replays.start("again")
+        copied = {key.split(":")[1].rstrip("#") for key in keys(live) if ":again-" in key}
+        assert (len(left), len(copied), left & copied) == (1, 1, set())
+        await app.replays.promote("again", force=True, reason="a test")
+        assert cents(live) == before
+        await app.replays.remove("again")
+
+
+def test_what_cannot_be_added_to_is_named_and_changes_nothing(valkey_url: str, names: str) -> None:
+    """Else it would be left out when the page is tried again, or be counted twice."""
+
+    class Mine(HashReadModel, name=names, url=valkey_url):
+        pass
+
+    work: Any = None
+
+    def page(*texts: str) -> None:
+        model = Mine(work)
+        model.position = 7
+        model.increment("ann", cents=5)
+        for text in texts:
+            model.put("ann", note=text)
+        model.increment("ann", note=1)
+        model.persist()
+
+    for _ in range(2):
+        with pytest.raises(redis.ResponseError, match="row ann: field note is what, no whole number"):
+            page("what")
+        assert Mine.get("ann") is None
+    page("what", "3")
+    assert Mine.get("ann") == {"cents": "5", "note": "4"}
+    page("what", "3")
+    assert Mine.get("ann") == {"cents": "5", "note": "4"}
 
 
 async def test_a_late_pointer_does_not_lead_back(valkey_url: str, names: str) -> None:

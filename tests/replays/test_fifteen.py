@@ -9,11 +9,11 @@ from penstock.store._postgres import make_backend
 from penstock.store.abc import StoreBackend
 from tests.fixtures_postgres import PostgresServer, find_binaries, new_database
 from tests.replays.test_meeting import (
-    test_a_copy_that_is_ahead_stands_until_the_live_one_comes,
     test_both_are_held_at_one_position,
     test_several_projections_are_held_each_at_its_own_position,
-    test_they_meet_under_full_load,
 )
+from tests.replays.test_meeting_ahead import test_a_copy_that_is_ahead_stands_until_the_live_one_comes
+from tests.replays.test_meeting_load import test_they_meet_under_full_load
 from tests.replays.verifying.sides import SchemaSides
 from tests.replays.verifying.test_differences import (
     test_any_key_that_both_have_will_do,

@@ -1,5 +1,6 @@
 """What an event store says, and the projections and relays that read it."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from penstock.errors._base import PenstockError, TransientError
@@ -92,12 +93,17 @@ class ProjectionError(PenstockError):
 
 
 class UnknownProjectionError(ProjectionError):
-    """There is no projection or relay of that name."""
+    """There is no projection or relay of that name. *declared*: the projections of the app, where those were meant."""
 
-    def __init__(self, name: str, *, nearest: str | None = None) -> None:
-        self.name, self.nearest = name, nearest
+    def __init__(self, name: str, *, nearest: str | None = None, declared: Sequence[str] = ()) -> None:
+        self.name, self.nearest, self.declared = name, nearest, tuple(declared)
         hint = f" (did you mean {nearest!r}?)" if nearest else ""
-        super().__init__(f"there is no projection or relay {name!r}{hint}; see 'penstock projections list'")
+        # What was declared need never have run, and only what ran is listed.
+        super().__init__(
+            f"there is no projection {name!r}{hint}; the app declares {', '.join(self.declared)}"
+            if self.declared
+            else f"there is no projection or relay {name!r}{hint}; see 'penstock projections list'"
+        )
 
 
 class ProjectionBusyError(ProjectionError, TransientError):
@@ -128,7 +134,7 @@ class ProjectionChangedError(ProjectionError):
     def __init__(self, name: str, *, fact: str, recorded: str, declared: str) -> None:
         self.name, self.fact, self.recorded, self.declared = name, fact, recorded, declared
         remedy = (
-            f"replay it, or run 'penstock projections reset {name}'"
+            f"replay it ('penstock replays create KEY {name}'), or run 'penstock projections reset {name}'"
             if fact == "version"
             else "give one of the two another name"
         )

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from penstock.errors import (
-    DeletedStreamError,
-    ProtectedStreamError,
-    UsageError,
-)
+from penstock.errors import ProtectedStreamError, UsageError
 from penstock.event import event_type, is_event
 from penstock.message import Meta
-from penstock.store.abc import Append, Appended, AppendSteps, Conflict, NewEvent, StoredEvent
+from penstock.store._outcomes import accepted
+from penstock.store._steps import run_steps
+from penstock.store.abc import Append, Appended, AppendSteps, NewEvent, StoredEvent
 
 if TYPE_CHECKING:
     from penstock.store.database import Connection, Database
@@ -125,12 +123,8 @@ class Derived:
         pending, self._pending = self._pending, []
         for stream in dict.fromkeys(each.stream for each in pending):
             self._own(stream)
-        outcome = self._run(Append(tuple(pending), owner=self._projection))
-        if isinstance(outcome, Conflict):
-            if outcome.reason == "deleted":
-                raise DeletedStreamError(outcome.stream)
-            raise ProtectedStreamError(outcome.stream, outcome.owner)
-        return outcome
+        append = Append(tuple(pending), owner=self._projection)
+        return accepted(append, run_steps(self._database, self._connection, self._steps(append)))
 
     def _handled(self) -> StoredEvent:
         if self._event is None:
@@ -170,17 +164,6 @@ class Derived:
     def _fetch(self, sql: str, *parameters: object) -> Any:
         rows = self._database.execute(self._connection, sql, parameters).fetchall()
         return rows[0] if rows else None
-
-    def _run(self, append: Append) -> list[Appended] | Conflict:
-        steps = self._steps(append)
-        try:
-            sql, parameters = next(steps)
-            while True:
-                cursor: Any = self._database.execute(self._connection, sql, parameters)
-                sql, parameters = steps.send(cursor.fetchall() if cursor.description is not None else [])
-        except StopIteration as done:
-            outcome: list[Appended] | Conflict = done.value
-            return outcome
 
 
 def remove_derived(database: "Database", connection: "Connection", projection: str, *, forget: bool) -> int:

@@ -63,7 +63,7 @@ class Projection:
         mode: ``background`` stays; ``on_demand`` runs when there is something, and ends when there is not.
         on_failure: What becomes of an event whose handler fails; see the reference page of projections.
         retry: How often and how long apart a failing event is tried.
-        page: How many events one transaction handles at most.
+        page: How many events one transaction handles at most; twice as many small ones while a replay plays them.
         page_time: How long one transaction goes on at most, to the end of an event.
         by_key: Whether each row that it writes is of one key of the events, so that keys may be handled at the same
             time; a replay can then be built by several processes.

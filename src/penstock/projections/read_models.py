@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.errors import ConfigurationError
+from penstock.store._quoting import quoted_path
 from penstock.store.database import Connection, Database
 from penstock.store.work import Rows, Wanted, Work, alchemy_table
 
@@ -116,12 +117,12 @@ class TableSet:
     def empty(self, database: Database, connection: Connection) -> None:
         """Delete every row; those named last first, since they may refer to the ones before."""
         for name in reversed(self.names):
-            database.execute(connection, f"DELETE FROM {_quoted(name)}")
+            database.execute(connection, f"DELETE FROM {quoted_path(name)}")
 
     def drop(self, database: Database, connection: Connection) -> None:
         """Remove them."""
         for name in reversed(self.names):
-            database.execute(connection, f"DROP TABLE IF EXISTS {_quoted(name)}")
+            database.execute(connection, f"DROP TABLE IF EXISTS {quoted_path(name)}")
 
 
 def _table(projection: str, table: Any) -> Any:
@@ -141,7 +142,3 @@ def _split(name: str) -> tuple[str, str | None]:
 
 def _text(name: Any) -> str | None:
     return None if name is None else str.__str__(name)
-
-
-def _quoted(name: str) -> str:
-    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))

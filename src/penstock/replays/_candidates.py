@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from penstock.errors import ConfigurationError
 from penstock.projections._engine._run import Supervised
 from penstock.projections.abc import ProjectionPlan
-from penstock.replays.abc import Candidate, Part, ReadModelCopy
+from penstock.replays.abc import Candidate, CopiedTable, Part, ReadModelCopy
 from penstock.store.abc import category_of
 
-__all__ = ["candidates_of", "check_part", "narrowed", "supervised_of"]
+__all__ = ["LARGER", "candidates_of", "check_part", "narrowed", "supervised_of"]
+
+LARGER: Final = 2
+"""So many times larger are pages that are played, while events are small: nobody waits for their ends or their locks.
+With more, what a page holds lives for so long that Python's garbage collector goes through everything ever again."""
 
 
 def narrowed(plan: ProjectionPlan, part: Part) -> ProjectionPlan:
@@ -38,13 +43,33 @@ def narrowed(plan: ProjectionPlan, part: Part) -> ProjectionPlan:
     return replace(plan, wanted=wanted)
 
 
-def check_part(part: Part) -> None:
-    """Raises `ConfigurationError` for a part that cannot be."""
+def check_part(part: Part, tables: Sequence[CopiedTable], *, makes_own: bool) -> None:
+    """Raises `ConfigurationError` for a part that cannot be.
+
+    *tables* are those of the replay, as far as projections name them; *makes_own*: a read model makes others itself.
+    """
     if part.after < 0:
         raise ConfigurationError(f"a replay cannot begin after position {part.after}; it is at least 0")
     for what, names in (("stream", part.streams), ("key", part.keys)):
         if any(not each for each in names):
             raise ConfigurationError(f"a replay of an empty {what} is not possible; name it")
+    known = {each.name.casefold(): each for each in tables}
+    for name, column in part.rows.items():
+        table = known.get(name.casefold())
+        if table is None and not makes_own:
+            raise ConfigurationError(
+                f"rows of table {name!r} are to be of a part, and the replay has no such table; it has "
+                f"{', '.join(each.name for each in tables) or 'none'}"
+            )
+        columns = (
+            []
+            if table is None or table.definition is None
+            else [each.name for each in table.definition.columns]
+        )
+        if columns and column.casefold() not in map(str.casefold, columns):
+            raise ConfigurationError(
+                f"table {name!r} has no column {column!r} that could tell whose a row is; it has {', '.join(columns)}"
+            )
 
 
 def candidates_of(supervised: Sequence[Supervised], copy: ReadModelCopy, part: Part) -> tuple[Candidate, ...]:

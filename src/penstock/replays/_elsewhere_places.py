@@ -52,16 +52,17 @@ def not_compared(models: Models) -> list[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """What a replay does elsewhere. Blocking; nothing is connected to for a replay without such read models."""
+    """What a replay does elsewhere. Blocking; without such read models no other server is connected to."""
 
     live: Database
     key: str
     models: Models
 
     def make(self) -> None:
-        """Give the copy places. Harmless to repeat: those that it has it keeps."""
+        """Give the copy places of its own. What is left under its key, of one before it, is removed."""
         if not self.models:
             return
+        self.remove()
         with (
             closing(self.live.connect(application="penstock replays")) as connection,
             transaction(self.live, connection),
@@ -91,16 +92,30 @@ class Elsewhere:
             )
 
     def remove(self) -> None:
-        """Remove the copy, and then its places."""
-        if not self.models:
-            return
+        """Remove the copy, and then its places. What nobody here knows how to remove is said, and stays."""
         self._do(self.key, lambda model: model.remove())
         with (
             closing(self.live.connect(application="penstock replays")) as connection,
             transaction(self.live, connection),
         ):
-            self.live.execute(
-                connection, "DELETE FROM penstock_replay_places WHERE generation = ?", (self.key,)
+            for name in self.models:
+                self.live.execute(
+                    connection,
+                    "DELETE FROM penstock_replay_places WHERE projection = ? AND generation = ?",
+                    (name, self.key),
+                )
+            left = self.live.execute(
+                connection,
+                "SELECT projection, place FROM penstock_replay_places WHERE generation = ? ORDER BY projection",
+                (self.key,),
+            ).fetchall()
+        for name, place in left:
+            LOGGER.warning(
+                "replay %r: the copy of projection %r at %r, elsewhere, is left there, because its read model is not "
+                "declared here; create a replay of that key where it is, and remove it",
+                self.key,
+                name,
+                place,
             )
 
     def _do(self, generation: str, act: Callable[[ElsewhereReadModel], object]) -> None:

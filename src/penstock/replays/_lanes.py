@@ -6,7 +6,6 @@ one transaction, and the engine goes on from there alone.
 """
 
 import asyncio
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -16,16 +15,18 @@ from penstock.errors import ConfigurationError, ReplayError
 from penstock.projections import Projection
 from penstock.projections._engine import _checkpoints
 from penstock.projections._engine._catching_up import catch_up
+from penstock.projections._engine._run import ProjectionRun
 from penstock.projections._engine._sql import transaction
 from penstock.projections.abc import LIVE, Handlers, Page
-from penstock.replays.abc import ReadModelCopy
-from penstock.store.abc import EventReader, Horizon, StoreBackend, StoredEvent
+from penstock.replays._candidates import LARGER
+from penstock.replays.abc import Candidate, ReadModelCopy
+from penstock.store.abc import EventReader, Horizon, Lane, StoreBackend
 from penstock.store.database import Connection
 
 if TYPE_CHECKING:
     from penstock.replays._playing import Site
 
-__all__ = ["check_processes", "forget", "lane_of", "merge", "play_lane", "prepare", "progress_of"]
+__all__ = ["check_processes", "forget", "merge", "play_lane", "prepare"]
 
 _MARK: Final = "\x02lane "
 """No key of a replay has such a character, so no generation has such a name."""
@@ -48,11 +49,6 @@ def check_processes(projections: Sequence[Projection], processes: int) -> None:
                 "write the same rows in any order; declare it with by_key=True if each row is of one key, or replay "
                 "it with 1 process"
             )
-
-
-def lane_of(key: str | None, stream: str, of: int) -> int:
-    """The lane of an event, the same on every machine. What has no key is of its stream."""
-    return zlib.crc32((stream if key is None else key).encode()) % of
 
 
 def _label(key: str, lane: int) -> str:
@@ -136,10 +132,9 @@ def merge(site: "Site", of: int, ends: Mapping[str, int]) -> None:
 
 def forget(copy: ReadModelCopy) -> None:
     """Remove what lanes have left, where the copy is emptied or removed. Harmless to repeat."""
-    if not copy.exists():
-        return
-    database, key = copy.database, copy.key
-    mark = f"{key}{_MARK}"
+    # A file takes its rows with it; a schema's are beside the live ones.
+    database = copy.database if copy.exists() else copy.live_database
+    mark = f"{copy.key}{_MARK}"
     with (
         closing(database.connect(application="penstock replays")) as connection,
         transaction(database, connection),
@@ -150,51 +145,30 @@ def forget(copy: ReadModelCopy) -> None:
             )
 
 
-def progress_of(site: "Site", of: int) -> dict[str, int]:
-    """The lowest position of the lanes of each projection."""
-    database, key = site.copy.database, site.key
-    found: dict[str, int] = {}
-    with (
-        closing(database.connect(application="penstock replays")) as connection,
-        transaction(database, connection, write=False),
-    ):
-        for each in site.candidates:
-            lanes = [
-                _checkpoints.read(database, connection, each.plan.name, _label(key, n)) for n in range(of)
-            ]
-            found[each.plan.name] = min((lane.position for lane in lanes if lane is not None), default=0)
-    return found
-
-
 # -- one lane -----------------------------------------------------------------------------------------------------
 
 
 async def play_lane(
-    site: "Site", lane: int, of: int, ends: Mapping[str, int], tell: Callable[[int], None]
+    site: "Site", lane: Lane, ends: Mapping[str, int], begun: Callable[[ProjectionRun], None]
 ) -> None:
-    """Handle the events of one lane up to *ends*; *tell* is told how many those were, in all. Raises as `catch_up`."""
-    counts: dict[str, int] = {}
+    """Handle the events of one lane up to *ends*; *begun* is given each projection's run. Raises as `catch_up`."""
 
-    async def caught_up(number: int) -> None:
-        candidate = site.candidates[number]
-        plan = candidate.plan
-
-        def handled(more: int) -> None:
-            counts[plan.name] = counts.get(plan.name, 0) + more
-            tell(sum(counts.values()))
-
+    async def caught_up(candidate: Candidate) -> None:
+        plan = replace(candidate.plan, wanted=replace(candidate.plan.wanted, lane=lane))
         await catch_up(
             plan,
-            _LaneHandlers(candidate.handlers, site.key, lane, of, handled),
+            _LaneHandlers(candidate.handlers, site.key),
             source=_UpTo(site.stores[plan.source], ends[plan.source]),  # type: ignore[arg-type]
             target=site.target,
-            generation=_label(site.key, lane),
-            database=site.copy.database,
+            generation=_label(site.key, lane.number),
+            database=site.copy.building,
+            begun=begun,
+            most=plan.page_events * LARGER,
         )
 
     async with asyncio.TaskGroup() as tasks:
-        for number in range(len(site.candidates)):
-            tasks.create_task(caught_up(number))
+        for candidate in site.candidates:
+            tasks.create_task(caught_up(candidate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +199,10 @@ class _ReaderUpTo:
 
 
 class _LaneHandlers:
-    """The handlers of a copy, for the events of one lane."""
+    """The handlers of a copy, for which the checkpoint of their page is another one than they are told."""
 
-    def __init__(
-        self, handlers: Handlers, key: str, lane: int, of: int, handled: Callable[[int], None]
-    ) -> None:
-        self._handlers, self._key, self.lane, self.of, self.handled = handlers, key, lane, of, handled
+    def __init__(self, handlers: Handlers, key: str) -> None:
+        self._handlers, self._key = handlers, key
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._handlers, name)
@@ -242,7 +214,7 @@ class _LaneHandlers:
 
     def begin(self, connection: Connection, *, state: bytes | None, generation: str = LIVE) -> Page:
         """Handle one page; for the handlers it is one of the copy."""
-        return _LanePage(self, self._handlers.begin(connection, state=state, generation=self._key))
+        return self._handlers.begin(connection, state=state, generation=self._key)
 
     def reset(self, connection: Connection, *, delete: bool = False, emitted: bool = False) -> None:
         """A lane alone is never emptied."""
@@ -250,27 +222,3 @@ class _LaneHandlers:
 
     def prepare(self, connection: Connection) -> None:
         """The copy was made before."""
-
-
-class _LanePage:
-    def __init__(self, lane: _LaneHandlers, page: Page) -> None:
-        self._lane, self._page, self._handled = lane, page, 0
-
-    def handle(self, event: StoredEvent) -> None:
-        """Handle it if it is of this lane."""
-        if lane_of(event.key, event.stream, self._lane.of) == self._lane.lane:
-            self._page.handle(event)
-            self._handled += 1
-
-    def finish(self) -> bytes | None:
-        """Write what was held back."""
-        return self._page.finish()
-
-    def discard(self) -> None:
-        """The transaction was rolled back."""
-        self._page.discard()
-
-    def committed(self) -> None:
-        """The transaction was committed."""
-        self._page.committed()
-        self._lane.handled(self._handled)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from penstock.errors import StoreError
+from penstock.projections._engine import _lease
+from penstock.projections._engine._sql import rows, transaction
 from penstock.projections._engine._status import statuses
 from penstock.projections.abc import LIVE, ProjectionPlan, ProjectionStatus
 from penstock.replays import _plays
@@ -13,7 +15,7 @@ from penstock.replays._records import Record, Records
 from penstock.replays.abc import Play, ReadModelCopy, Replay, ReplayProgress
 from penstock.store.abc import EventReader
 
-__all__ = ["last_play", "progress_of", "standing", "standing_live", "with_error"]
+__all__ = ["holder_of", "last_play", "progress_of", "standing", "standing_live", "with_error"]
 
 Readers = Mapping[str, Callable[[], EventReader]]
 
@@ -71,21 +73,55 @@ def last_play(records: Records, key: str) -> Play | None:
     return found[0] if found else None
 
 
+def holder_of(copy: ReadModelCopy) -> str | None:
+    """Who plays or feeds one of its projections in the copy at this moment."""
+    if not copy.exists():
+        return None
+    database = copy.database
+    with (
+        closing(database.connect(application="penstock replays")) as connection,
+        transaction(database, connection, write=False),
+    ):
+        found = rows(
+            database,
+            connection,
+            "SELECT projection, holder FROM penstock_projections WHERE generation = ? AND token IS NOT NULL",
+            (copy.key,),
+        )
+        alive = (holder for name, holder in found if _lease.is_alive(database, connection, name, copy.key))
+        return next(alive, None)
+
+
 def with_error(copy: ReadModelCopy, record: Record) -> Replay:
     """A replay with what is wrong with it now: what made its last play fail, else what those who feed it stand at."""
     replay = record.replay
-    if replay.error or not record.is_fed:
+    if replay.error:
         return replay
     try:
-        if not copy.exists():
-            return replay
-        with closing(copy.database.connect(application="penstock replays")) as connection:
-            found = statuses(copy.database, connection, {}, generation=copy.key)
+        error = _deaths(copy, replay) if replay.state == "building" else _standing_at(copy, record)
     except StoreError as failure:
-        return replace(replay, error=str(failure))
-    wrong = [
-        f"projection {each.name!r}: {each.error}"
-        for each in found
-        if each.name in replay.projections and each.error
-    ]
-    return replace(replay, error="; ".join(wrong)) if wrong else replay
+        error = str(failure)
+    return replace(replay, error=error) if error else replay
+
+
+def _standing_at(copy: ReadModelCopy, record: Record) -> str:
+    """What those who feed it stand at."""
+    if not record.is_fed or not copy.exists():
+        return ""
+    with closing(copy.database.connect(application="penstock replays")) as connection:
+        found = statuses(copy.database, connection, {}, generation=copy.key)
+    wrong = [each for each in found if each.name in record.replay.projections and each.error]
+    return "; ".join(f"projection {each.name!r}: {each.error}" for each in wrong)
+
+
+def _deaths(copy: ReadModelCopy, replay: Replay) -> str:
+    """What is said of one that nobody goes on with by himself any more."""
+    live = copy.live_database
+    with closing(live.connect(application="penstock replays")) as connection:
+        place = _plays.died_in_vain(live, connection, replay.key)
+    if place is None or holder_of(copy) is not None:
+        return ""
+    return (
+        f"the processes that played it died one after the other, and came no further than position {place}; nobody "
+        "goes on with it by himself now: see what its handlers do there, and start it again"
+    )

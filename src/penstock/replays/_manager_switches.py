@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from penstock.errors import ProjectionBusyError, ProjectionHaltedError, ReplayRefusedError
 from penstock.projections._engine._catching_up import catch_up
-from penstock.replays import _moves, _switching
+from penstock.replays import _looking, _moves, _switching
+from penstock.replays._keeping import kept
 from penstock.replays._manager_looks import Looks
-from penstock.replays._managing import Say, keep_report, kept, silent, this_process
+from penstock.replays._managing import Say, keep_report, silent, this_process
 from penstock.replays._meeting import meet
 from penstock.replays._playing import Site
 from penstock.replays._switching import Switch
@@ -53,6 +54,7 @@ class Switches(Looks):
             declared_live=await self._declared_live(site),
         )
         part = there.record.replay.part
+        last = await asyncio.to_thread(_looking.last_play, there.records, key)
         report = await kept(
             asyncio.to_thread(
                 verify,
@@ -66,7 +68,9 @@ class Switches(Looks):
                 say=on_progress or silent,
             )
         )
-        await asyncio.to_thread(keep_report, there.records, there.record, report, who or this_process())
+        since = 0 if last is None else last.id
+        by = who or this_process()
+        await asyncio.to_thread(keep_report, there.records, there.record, since, report, by)
         return report
 
     async def preflight(self, key: str) -> builtins.list[Finding]:

@@ -3,26 +3,28 @@
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from penstock.errors import ConfigurationError, ReplayBusyError, ReplayExistsError
+from penstock.errors import ConfigurationError, ReplayExistsError
 from penstock.projections import Projection
 from penstock.projections._engine import _requests
 from penstock.projections._engine._run import Supervised
 from penstock.projections.abc import ProjectionPlan, ProjectionStatus
-from penstock.replays import _looking
+from penstock.replays import _looking, _plays
 from penstock.replays._candidates import narrowed
 from penstock.replays._distance import wanted_by
 from penstock.replays._elsewhere import candidate_elsewhere
 from penstock.replays._elsewhere_places import not_compared
+from penstock.replays._keeping import check_free, kept
 from penstock.replays._making import ensure_made
 from penstock.replays._moves import Step
+from penstock.replays._order import out_of_order
 from penstock.replays._playing import OnProgress, PlaysParts, Site, play
-from penstock.replays._records import Record, Records, change, note, read
+from penstock.replays._records import Record, Records, change, note
 from penstock.replays._switching import standing_findings
 from penstock.replays._workplace import (
     Found,
@@ -39,9 +41,7 @@ from penstock.replays.abc import Candidate, Finding, Part, Replay, Verification
 from penstock.replays.verifying import keep
 from penstock.store.database import Connection
 
-__all__ = ["Managing", "Say", "kept", "silent", "target_of", "this_process"]
-
-T = TypeVar("T")
+__all__ = ["Managing", "Say", "silent", "target_of", "this_process"]
 
 Say = Callable[[str], Any]
 """Told what is being done, in words."""
@@ -99,7 +99,9 @@ class Managing:
         elsewhere = not_compared(models_here(self._workplace, there.record))
         live = await asyncio.to_thread(_looking.standing_live, copy, there.record)
         of_copy = await asyncio.to_thread(copy.preflight)
-        return [*standing_findings(there.record, standing, live), *elsewhere, *of_copy]
+        others = await asyncio.to_thread(there.records.all)
+        order = out_of_order(there.record.replay, others, {each.name: each.version for each in live})
+        return [*standing_findings(there.record, standing, live), *order, *elsewhere, *of_copy]
 
     async def _move(
         self,
@@ -110,10 +112,16 @@ class Managing:
         which: str = "",
         why: str = "",
         changes: Mapping[str, object] | None = None,
-    ) -> Record:
-        return await asyncio.to_thread(
+    ) -> None:
+        await asyncio.to_thread(
             lambda: there.records.move(
-                there.key, step, who=who or this_process(), which=which, why=why, changes=changes
+                there.key,
+                step,
+                who=who or this_process(),
+                which=which,
+                why=why,
+                changes=changes,
+                also=lambda mine: check_free(there.records.database, mine, there.key, step),
             )
         )
 
@@ -144,7 +152,7 @@ class Managing:
         record, copy = there.record, copy_here(self._workplace, there)
 
         def tried() -> None:
-            if (record.replay.state == "promoted" and not record.replay.former_versions) or not copy.exists():
+            if not copy.exists():
                 return
             with closing(copy.database.connect(application="penstock replays")) as connection:
                 _requests.retry(copy.database, connection, record.replay.projections, generation=there.key)
@@ -191,32 +199,31 @@ class Managing:
         return Site(there.key, there.records, copy, candidates, stores, there.backend)
 
 
-def keep_report(records: Records, record: Record, report: Verification, who: str) -> None:
-    """Keep a report, and what it says of the replay, together.
+def keep_report(records: Records, record: Record, since: int, report: Verification, who: str) -> None:
+    """Keep a report, and what it says of the replay, together. *record* is of before, *since* its last play then.
 
     A copy that was emptied or switched meanwhile is not the one that was compared: then it says nothing of the replay.
     """
     database, key = records.database, report.replay
+    found = sum(table.differing for table in report.tables)
+    which = "no differences" if report.is_green else f"{found:,} rows and {len(report.failed_checks)} checks"
+    at = (report.at - _EPOCH) // timedelta(microseconds=1)
+    facts = {"verified_at": at, "verified_position": report.position, "is_verified": report.is_green}
 
-    def done(connection: Connection) -> None:
-        keep(database, connection, report)
-        found = sum(table.differing for table in report.tables)
-        which = (
-            "no differences" if report.is_green else f"{found:,} rows and {len(report.failed_checks)} checks"
-        )
-        note(database, connection, key, "verify", who=who, which=which)
-        current = read(database, connection, key)
-        if current is None or (current.replay.state, current.generation_versions) != (
+    def done(connection: Connection, current: Record | None) -> bool:
+        if current is None:
+            return True
+        is_same = (current.replay.state, current.generation_versions) == (
             record.replay.state,
             record.generation_versions,
-        ):
-            return
-        at = (report.at - _EPOCH) // timedelta(microseconds=1)
-        facts = {"verified_at": at, "verified_position": report.position, "is_verified": report.is_green}
-        if not change(database, connection, current, **facts):
-            raise ReplayBusyError(key, step="be verified", reason="its record was changed meanwhile")
+        ) and not _plays.went_back(database, connection, key, since=since, to_before=report.position)
+        if is_same and not change(database, connection, current, **facts):
+            return False
+        keep(database, connection, report)
+        note(database, connection, key, "verify", who=who, which=which)
+        return True
 
-    records.within(done)
+    records.changed(key, "verify", done)
 
 
 def _as_read(supervised: Supervised, part: Part) -> ProjectionPlan:
@@ -244,13 +251,3 @@ def this_process() -> str:
 
 def silent(_: str) -> None:
     """Nobody is told."""
-
-
-async def kept(work: Awaitable[T]) -> T:
-    """What *work* returns; cancelled meanwhile, it is waited for, since it cannot be left in the middle."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise

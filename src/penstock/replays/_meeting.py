@@ -275,8 +275,9 @@ class _Attempts:
         """What is said when more is left than is taken while others wait."""
         left, nearer = self._most_events, list[tuple[Supervised, int]]()
         for name, live in lives.items():
-            if live is None or live.position <= copies[name].position:
+            if live is None:
                 continue
+            # Also where it stands there: sources that were added later may be behind.
             found = self._events(self._copies[name], copies[name], live.position, limit=left)
             left -= found
             if found:

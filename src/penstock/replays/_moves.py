@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeAlias, get_args
 from penstock.errors import ReplayMoveError
 from penstock.replays.abc import ReplayState
 
-__all__ = ["MOVES", "Step", "after", "is_legal"]
+__all__ = ["MOVES", "Step", "after", "is_legal", "said"]
 
 Step: TypeAlias = Literal["start", "arrive", "follow", "unfollow", "verify", "promote", "roll back", "remove"]
 """What is done to a replay. ``arrive`` is a play's own step: it has come to the end of the store."""
@@ -42,11 +42,16 @@ def after(key: str, step: Step, state: ReplayState) -> ReplayState:
     """The state that *step* leads to. Raises `ReplayMoveError`, which names both."""
     found = MOVES[step].get(state)
     if found is None:
-        raise ReplayMoveError(key, step=_SAID.get(step, step), state=state, remedy=_remedy(step, state))
+        raise ReplayMoveError(key, step=said(step), state=state, remedy=_remedy(step, state))
     return found
 
 
-_SAID: Final[Mapping[Step, str]] = {"verify": "be verified", "promote": "be promoted", "remove": "be removed"}
+def said(step: str) -> str:
+    """What a replay cannot do, in words."""
+    return _SAID.get(step, step)
+
+
+_SAID: Final[Mapping[str, str]] = {"verify": "be verified", "promote": "be promoted", "remove": "be removed"}
 
 
 def _remedy(step: Step, state: ReplayState) -> str:

@@ -16,6 +16,7 @@ from penstock.replays._records import Records
 from penstock.replays._switching import read_live_versions
 from penstock.replays.abc import CopiedTable, Finding, Part
 from penstock.replays.values import ReplayPlan
+from penstock.store._quoting import quoted
 from penstock.store.abc import EventReader
 from penstock.store.database import Connection, Database
 
@@ -97,7 +98,7 @@ def _size(database: Database, connection: Connection, tables: Sequence[CopiedTab
 
 def _quoted(table: CopiedTable) -> str:
     parts = [table.name] if table.schema is None else [table.schema, table.name]
-    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+    return ".".join(map(quoted, parts))
 
 
 def _findings(

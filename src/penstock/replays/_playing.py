@@ -1,36 +1,38 @@
 """Playing history to a copy: from where it stands up to the end of the store, by the engine's own pages.
 
 Nothing is remembered but what is in the copy's checkpoints, so whoever comes after a process that was killed goes on
-from the last page that was committed. The leases of the generation say that one plays at a time.
+from the last page that was committed. The leases of the generation say that one plays at a time; who lost them to
+another finds his play ended by that one, and says nothing any more.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from penstock.errors import (
     PenstockError,
-    ProjectionBusyError,
     ProjectionHaltedError,
     ReplayBusyError,
     ReplayError,
+    ReplayMoveError,
     StaleRunnerError,
     TransientError,
 )
-from penstock.projections._engine import _checkpoints, _lease, _requests
+from penstock.projections._engine import _checkpoints, _requests
 from penstock.projections._engine._catching_up import catch_up
 from penstock.projections._engine._lease import LeaseTerms
 from penstock.projections._engine._policy import is_of_the_database
 from penstock.projections._engine._run import ProjectionRun
 from penstock.replays import _plays
-from penstock.replays._candidates import supervised_of
+from penstock.replays._candidates import LARGER, supervised_of
 from penstock.replays._distance import wanted_by
 from penstock.replays._elsewhere_places import Elsewhere, models_of
+from penstock.replays._keeping import check_free, kept, leased
 from penstock.replays._lanes import forget as forget_lanes
 from penstock.replays._plays import Begun
 from penstock.replays._records import Records, note
@@ -41,8 +43,6 @@ from penstock.store.database import Connection
 from penstock.telemetry import LOGGER
 
 __all__ = ["OnProgress", "PlaysParts", "Site", "play"]
-
-T = TypeVar("T")
 
 OnProgress = Callable[[ReplayProgress], Any]
 
@@ -69,10 +69,8 @@ class Site:
 class PlaysParts(Protocol):
     """Plays a large part of history by means of its own, before the engine goes on from there (several processes)."""
 
-    async def __call__(
-        self, site: Site, replay: Replay, terms: LeaseTerms, tell: Callable[[int], None]
-    ) -> None:
-        """Play, with the leases held under *terms*; *tell* is told how many events were handled, in all."""
+    async def __call__(self, site: Site, replay: Replay, tell: Callable[[int], None]) -> None:
+        """Play, while the leases are kept; *tell* is told how many events were handled, in all."""
         ...
 
 
@@ -97,7 +95,8 @@ async def play(
         ReplayError: A handler failed, or left its copy (`IsolationError`); the live read model is as it was.
         StoreUnavailableError: A database went away; what is committed stays, and playing goes on by itself later.
     """
-    playing = _Playing(site, (who, why), LeaseTerms(lease), background, on_progress, parts)
+    terms = LeaseTerms(lease, work=site.key)
+    playing = _Playing(site, (who, why), terms, background, on_progress, parts)
     await playing.run(from_zero=from_zero)
 
 
@@ -118,46 +117,21 @@ class _Playing:
 
     async def run(self, *, from_zero: bool) -> None:
         site = self._site
-        async with AsyncExitStack() as stack:
-            connection = await asyncio.to_thread(site.copy.database.connect, application="penstock replays")
-            stack.callback(connection.close)
-            # What belongs to a connection is not left in the middle: each step in a thread is waited for.
+        names = [candidate.plan.name for candidate in site.candidates]
+        async with leased(site.key, names, site.copy.database, self._terms) as connection:
             try:
-                await _whole(asyncio.to_thread(self._take, connection))
-                await _whole(asyncio.to_thread(self._begin, connection, from_zero=from_zero))
+                await kept(asyncio.to_thread(self._begin, connection, from_zero=from_zero))
                 await self._play()
-                await _whole(asyncio.to_thread(site.copy.finish))
+                await kept(asyncio.to_thread(site.copy.finish))
+                await kept(asyncio.to_thread(self._arrive))
             except asyncio.CancelledError:
-                await asyncio.shield(self._ended("stopped"))
+                await self._ended("stopped")
                 raise
             except Exception as failure:
                 raise await self._failed(failure) from failure
-            else:
-                await asyncio.shield(self._ended("finished"))
-            finally:
-                await asyncio.shield(asyncio.to_thread(self._release, connection))
+        self._tell()
 
     # -- steps in a thread ----------------------------------------------------------------------------------------
-
-    def _take(self, connection: Connection) -> None:
-        """Have all leases of the generation, in one order. Raises `ReplayBusyError`."""
-        site, taken = self._site, list[tuple[str, str]]()
-        for candidate in site.candidates:
-            key = (candidate.plan.name, site.key)
-            try:
-                _lease.take(site.copy.database, connection, *key, self._terms)
-            except ProjectionBusyError as busy:
-                _lease.release(site.copy.database, connection, taken, self._terms)
-                raise ReplayBusyError(
-                    site.key, step="start", reason=f"it is played by {busy.holder}"
-                ) from busy
-            taken.append(key)
-
-    def _release(self, connection: Connection) -> None:
-        site = self._site
-        keys = [(candidate.plan.name, site.key) for candidate in site.candidates]
-        with contextlib.suppress(Exception):
-            _lease.release(site.copy.database, connection, keys, self._terms)
 
     def _begin(self, connection: Connection, *, from_zero: bool) -> None:
         """Say that it is being built, close what others left open, and open a play: in one transaction.
@@ -168,14 +142,19 @@ class _Playing:
         dead = site.records.call(lambda mine: _plays.begun(live, mine, site.key))
         positions = self._positions(connection)
         events = {each.id: self._counted(each.begun.positions, positions) for each in dead}
-        anew = from_zero or any(each.begun.anew for each in dead)
+        # However the last one ended: a copy that it was to empty and did not is emptied now.
+        anew = from_zero or site.records.call(lambda mine: _plays.is_to_be_emptied(live, mine, site.key))
         begun = Begun(self._terms.token, positions, anew, self._background)
 
+        number = 0
+
         def recorded(mine: Connection) -> None:
+            nonlocal number
+            check_free(live, mine, site.key, "start")
             place = min(positions.values(), default=0)
             for each in dead:
                 _plays.end(live, mine, each.id, "died", position=place, events=events[each.id])
-            self._number = _plays.begin(live, mine, site.key, positions, begun, self._who)
+            number = _plays.begin(live, mine, site.key, positions, begun, self._who)
 
         site.records.move(
             site.key,
@@ -186,6 +165,7 @@ class _Playing:
             changes={"error": "", "is_verified": False} if anew else {"error": ""},
             also=recorded,
         )
+        self._number = number
         if anew:
             site.copy.empty()
             Elsewhere(live, site.key, models_of(site.candidates)).empty()
@@ -230,7 +210,7 @@ class _Playing:
         try:
             if self._parts is not None:
                 replay = (await asyncio.to_thread(site.records.get, site.key)).replay
-                await self._parts(site, replay, self._terms, self._tell_ahead)
+                await self._parts(site, replay, self._tell_ahead)
             async with asyncio.TaskGroup() as tasks:
                 for candidate in site.candidates:
                     tasks.create_task(self._catch_up(candidate), name=f"play {candidate.plan.name}")
@@ -267,14 +247,15 @@ class _Playing:
             source=site.stores[plan.source],
             target=site.target,
             generation=site.key,
-            database=site.copy.database,
+            database=site.copy.building,
             terms=self._terms,
             begun=begun,
             is_far=is_far,
+            most=plan.page_events * LARGER,
         )
 
     def _count(self) -> None:
-        """How much there is to do. It may take a while on a large store, and nobody waits for it."""
+        """How much there is to do. It may take a while on a large store, and is known when it is."""
         told, site = self._told, self._site
         heads: dict[str, int] = {}
         for source in {candidate.plan.source for candidate in site.candidates}:
@@ -306,50 +287,57 @@ class _Playing:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
+    def _arrive(self) -> None:
+        """Record that it is built, and that the play has finished. `ReplayBusyError` if another has taken over."""
+        try:
+            self._site.records.move(
+                self._site.key, "arrive", also=lambda connection: self._end(connection, "finished")
+            )
+        except ReplayMoveError as failure:
+            raise _taken_over(self._site.key) from failure
+
+    def _end(self, connection: Connection, outcome: Outcome, error: str = "") -> None:
+        """Record how it ended, inside a transaction. Raises `ReplayBusyError` if somebody else did that."""
+        told, live = self._told, self._site.records.database
+        if not _plays.end(
+            live,
+            connection,
+            self._number,
+            outcome,
+            position=told.position,
+            events=told.handled,
+            error=error,
+        ):
+            raise _taken_over(self._site.key)
+
     async def _ended(self, outcome: Outcome, error: str = "") -> None:
-        """Record how it ended, and with that whether it is built."""
+        """Record that it ended before it arrived, as far as that can be and it is still ours. Never raises."""
         if self._number == 0:
             return
-        await asyncio.to_thread(self._record_end, outcome, error)
-        if outcome == "finished":
-            self._tell()
-
-    def _record_end(self, outcome: Outcome, error: str) -> None:
-        site, told, live = self._site, self._told, self._site.records.database
+        site, live = self._site, self._site.records.database
 
         def ended(connection: Connection) -> None:
-            _plays.end(
-                live,
-                connection,
-                self._number,
-                outcome,
-                position=told.position,
-                events=told.handled,
-                error=error,
-            )
-
-        if outcome == "finished":
-            site.records.move(site.key, "arrive", also=ended)
-            return
-
-        def stopped(connection: Connection) -> None:
-            ended(connection)
+            self._end(connection, outcome, error)
             note(live, connection, site.key, outcome, who=self._who, why=error)
 
-        site.records.within(stopped)
-        if error:
-            site.records.set(site.key, error=error)
+        with contextlib.suppress(Exception):
+            await kept(asyncio.to_thread(lambda: site.records.set(site.key, also=ended, error=error)))
 
     async def _failed(self, failure: Exception) -> Exception:
         """What is raised in place of *failure*, which is recorded as far as the database is there."""
+        key = self._site.key
         away = isinstance(failure, TransientError) or is_of_the_database(failure)
-        explained = failure if away else _explained(self._site.key, failure)
         stale = isinstance(failure, StaleRunnerError)
-        with contextlib.suppress(Exception):
-            # One that stopped for a database that was away goes on by itself; so it is said to have died.
-            await asyncio.shield(self._ended("died" if away or stale else "failed", str(explained)))
-        LOGGER.error("replay %r: %s", self._site.key, explained)
+        explained = failure if away else _taken_over(key) if stale else _explained(key, failure)
+        # One that stopped for a database that was away goes on by itself; so it is said to have died.
+        await self._ended("died" if away or stale else "failed", str(explained))
+        if self._number:
+            LOGGER.error("replay %r: %s", key, explained)
         return explained
+
+
+def _taken_over(key: str) -> ReplayBusyError:
+    return ReplayBusyError(key, step="go on", reason="another process has taken it over, or removed it")
 
 
 def _explained(key: str, failure: Exception) -> Exception:
@@ -368,13 +356,3 @@ def _explained(key: str, failure: Exception) -> Exception:
     return ReplayError(
         f"replay {key!r} failed{place}: {reason}; the live read model is as it was; mend it and start the replay again"
     )
-
-
-async def _whole(work: Awaitable[T]) -> T:
-    """Wait for *work* to the end, also when cancelled meanwhile."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise

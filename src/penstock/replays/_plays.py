@@ -15,7 +15,21 @@ from penstock.projections._engine._sql import NOW, dumps, moment, one, rows
 from penstock.replays.abc import Outcome, Play
 from penstock.store.database import Connection, Database
 
-__all__ = ["Begun", "Open", "begin", "begun", "emptied", "end", "is_to_be_resumed", "latest", "move", "rate"]
+__all__ = [
+    "Begun",
+    "Open",
+    "begin",
+    "begun",
+    "died_in_vain",
+    "emptied",
+    "end",
+    "is_to_be_emptied",
+    "is_to_be_resumed",
+    "latest",
+    "move",
+    "rate",
+    "went_back",
+]
 
 _COLUMNS = (
     "id, replay, from_position, to_position, started_at, finished_at, outcome, events, who, error, token"
@@ -23,6 +37,10 @@ _COLUMNS = (
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FEWEST: Final = 200
 """A play of fewer events says nothing about speed."""
+_DIED: Final = ("running", "died")
+"""Outcomes of those whose process did not say how they ended, if it is not there any more."""
+_IN_VAIN: Final = 5
+"""So many deaths at one place are no coincidence."""
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -105,14 +123,15 @@ def end(
     position: int,
     events: int,
     error: str = "",
-) -> None:
-    """Record how a play ended, inside the caller's transaction."""
-    database.execute(
+) -> bool:
+    """Record how a play ended, inside the caller's transaction; whether nobody had done that yet."""
+    ended = database.execute(
         connection,
         f"UPDATE penstock_replay_plays SET to_position = ?, events = ?, finished_at = {NOW[database.dialect]}, "
         "outcome = ?, error = ? WHERE id = ? AND finished_at IS NULL",
         (position, events, outcome, error, number),
     )
+    return ended.rowcount == 1
 
 
 def latest(database: Database, connection: Connection, replay: str, *, limit: int = 1000) -> list[Play]:
@@ -153,17 +172,51 @@ def latest(database: Database, connection: Connection, replay: str, *, limit: in
 
 
 def is_to_be_resumed(database: Database, connection: Connection, replay: str) -> bool:
-    """Whether the last play ended by no decision: its process was killed, or stopped while it played for nobody."""
-    row = one(
+    """Whether the last play ended by no decision: its process was killed, or stopped while it played for nobody.
+
+    Not where processes die again and again: the next one might be the one that runs what is live.
+    """
+    found = rows(
         database,
         connection,
         "SELECT outcome, token FROM penstock_replay_plays WHERE replay = ? ORDER BY id DESC LIMIT 1",
         (replay,),
     )
-    if row is None:
+    if not found or died_in_vain(database, connection, replay) is not None:
         return False
-    outcome, token = row
-    return outcome in ("running", "died") or (outcome == "stopped" and _read(token).background)
+    [(outcome, token)] = found
+    return outcome in _DIED or (outcome == "stopped" and _read(token).background)
+
+
+def died_in_vain(database: Database, connection: Connection, replay: str) -> int | None:
+    """The position at which the last plays began, if all of them died and none came any further; else ``None``."""
+    found = rows(
+        database,
+        connection,
+        "SELECT outcome, from_position FROM penstock_replay_plays WHERE replay = ? ORDER BY id DESC LIMIT ?",
+        (replay, _IN_VAIN),
+    )
+    places = {place for _, place in found}
+    if len(found) < _IN_VAIN or len(places) > 1 or any(outcome not in _DIED for outcome, _ in found):
+        return None
+    return int(places.pop())
+
+
+def is_to_be_emptied(database: Database, connection: Connection, replay: str) -> bool:
+    """Whether the last play was to begin anew, and has not emptied the copy."""
+    row = one(
+        database,
+        connection,
+        "SELECT token FROM penstock_replay_plays WHERE replay = ? ORDER BY id DESC LIMIT 1",
+        (replay,),
+    )
+    return row is not None and _read(row[0]).anew
+
+
+def went_back(database: Database, connection: Connection, replay: str, *, since: int, to_before: int) -> bool:
+    """Whether a play after the one numbered *since* began before that position: the copy was emptied for it."""
+    sql = "SELECT 1 FROM penstock_replay_plays WHERE replay = ? AND id > ? AND from_position < ? LIMIT 1"
+    return one(database, connection, sql, (replay, since, to_before)) is not None
 
 
 def rate(found: Sequence[tuple[int, int, int]]) -> float:

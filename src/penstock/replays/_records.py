@@ -234,19 +234,21 @@ class Records:
         why: str = "",
         changes: Mapping[str, object] | None = None,
         also: Callable[[Connection], None] | None = None,
-    ) -> Record:
-        """Take a step, and change columns with it; the record as it is then.
+        revision: int | None = None,
+    ) -> None:
+        """Take a step, and change columns with it.
 
-        *who*: note it under that name. *also* is done in the same transaction.
+        *who*: note it under that name. *also* is done in the same transaction. *revision*: only if it is still of that.
 
         Raises `UnknownReplayError`, `ReplayMoveError`, `ReplayBusyError`.
         """
         database = self.database
 
-        def moved(connection: Connection) -> bool:
-            record = read(database, connection, key)
+        def moved(connection: Connection, record: Record | None) -> bool:
             if record is None:
                 raise UnknownReplayError(key)
+            if revision not in (None, record.revision):
+                raise ReplayBusyError(key, step=_moves.said(step), reason="its record was changed meanwhile")
             state = _moves.after(key, step, record.replay.state)
             if not change(database, connection, record, state=state, **(changes or {})):
                 return False
@@ -256,23 +258,33 @@ class Records:
                 also(connection)
             return True
 
-        for _ in range(_TRIES):
-            if self.within(moved):
-                return self.get(key)
-        raise ReplayBusyError(key, step=step, reason="others keep changing its record")
+        self.changed(key, step, moved)
 
-    def set(self, key: str, **changes: object) -> None:
-        """Change columns that are no state. Nothing happens to one that is gone."""
+    def set(self, key: str, *, also: Callable[[Connection], None] | None = None, **changes: object) -> None:
+        """Change columns that are no state, and do *also* with it. Nothing happens to one that is gone."""
         database = self.database
 
-        def changed(connection: Connection) -> bool:
-            record = read(database, connection, key)
-            return record is None or change(database, connection, record, **changes)
+        def changed(connection: Connection, record: Record | None) -> bool:
+            if record is None:
+                return True
+            if not change(database, connection, record, **changes):
+                return False
+            if also is not None:
+                also(connection)
+            return True
 
+        self.changed(key, "be noted", changed)
+
+    def changed(self, key: str, step: str, act: Callable[[Connection, Record | None], bool]) -> None:
+        """Have *act* change a record, which it is given as it stands, in a transaction.
+
+        It answers whether the record was still like that when it changed it, and is called again until it was. Raises
+        `ReplayBusyError`.
+        """
         for _ in range(_TRIES):
-            if self.within(changed):
+            if self.within(lambda connection: act(connection, read(self.database, connection, key))):
                 return
-        raise ReplayBusyError(key, step="be noted", reason="others keep changing its record")
+        raise ReplayBusyError(key, step=_moves.said(step), reason="others keep changing its record")
 
     def place(self, key: str, place: str, tables: Sequence[CopiedTable]) -> None:
         """Remember where the copy is, and which tables it has."""

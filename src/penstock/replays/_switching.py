@@ -19,7 +19,8 @@ from penstock.replays import _moves
 from penstock.replays._elsewhere_places import Elsewhere, exchange_places, models_of
 from penstock.replays._meeting import meet
 from penstock.replays._moves import Step
-from penstock.replays._records import Record, Records, change, note, read
+from penstock.replays._order import out_of_order
+from penstock.replays._records import Record, Records, change, note, read, read_all
 from penstock.replays.abc import Candidate, Finding, Held, ReadModelCopy, Switched
 from penstock.store.abc import EventReader
 from penstock.store.database import Connection, Database
@@ -102,8 +103,8 @@ def _left_behind(found: Sequence[ProjectionStatus], live: Sequence[ProjectionSta
         Finding(
             "refusal",
             f"projection {each.name}",
-            f"what is live stands at position {each.position} before an event ({each.error}), and the copy is at "
-            f"{places[each.name]}; mend the live one, or leave it behind",
+            f"what is live stands at position {each.position} ({each.error}), and the copy is at {places[each.name]}; "
+            "mend the live one, or leave it behind",
             can_be_forced=True,
         )
         for each in live
@@ -208,6 +209,11 @@ class Switch:
         database, connection, key = self.records.database, held.live, record.replay.key
         state = _moves.after(key, step, record.replay.state)
         current = read(database, connection, key)
+        if step == "roll back" and current is not None:
+            # Another one may have been promoted since the preflight, while this one waited for the checkpoints.
+            order = out_of_order(current.replay, read_all(database, connection), {})
+            if reasons := reasons_against(order, force=False):
+                raise ReplayRefusedError(key, step="be rolled back", reasons=reasons)
         if (
             current is None
             or current.revision != record.revision

@@ -74,7 +74,7 @@ def chosen(wanted: Iterable[object], known: Mapping[str, Projection]) -> list[Pr
 def _meant(wanted: object, known: Mapping[str, Projection]) -> Sequence[Projection]:
     if isinstance(wanted, Projection):
         if known.get(wanted.name) is not wanted:
-            raise UnknownProjectionError(wanted.name, nearest=_nearest(wanted.name, known))
+            raise _unknown(wanted.name, known)
         return [wanted]
     if isinstance(wanted, str) and wanted in known:
         return [known[wanted]]
@@ -83,8 +83,12 @@ def _meant(wanted: object, known: Mapping[str, Projection]) -> Sequence[Projecti
     else:
         matches = [each for each in known.values() if _is_named(str(wanted), each)]
     if not matches:
-        raise UnknownProjectionError(str(wanted), nearest=_nearest(str(wanted), known))
+        raise _unknown(str(wanted), known)
     return matches
+
+
+def _unknown(name: str, known: Iterable[str]) -> UnknownProjectionError:
+    return UnknownProjectionError(name, nearest=_nearest(name, known), declared=sorted(known))
 
 
 def _is_named(text: str, projection: Projection) -> bool:

@@ -61,11 +61,13 @@ class Part:
     """Events above this position."""
     rows: Mapping[str, str] = field(default_factory=dict[str, str])
     """For each table the column by which its rows belong to one of *keys* (or, without keys, of the streams' keys)."""
+    since: datetime | None = None
+    """Events recorded from then on, by which `after` is found when a replay is planned or created; with a zone."""
 
     @property
     def is_whole(self) -> bool:
         """Whether all of history is meant."""
-        return not (self.streams or self.keys or self.after)
+        return not (self.streams or self.keys or self.after or self.since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +303,9 @@ class ReadModelCopy(Protocol):
     """Where the live tables are, and ``penstock_replays``."""
     database: Database
     """The copy's: what is begun on its connections reads and writes the copy, and its checkpoint."""
+    building: Database
+    """The same for history that is played: if the machine fails, the last pages may be gone, with the checkpoints that
+    they moved. What is there at `finish` lasts."""
 
     @property
     def tables(self) -> tuple[CopiedTable, ...]:

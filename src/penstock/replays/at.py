@@ -6,11 +6,10 @@ up to there, so it shows what they would have shown then.
 
 import asyncio
 import contextlib
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,9 @@ from penstock.replays.diffing._comparing import compared
 from penstock.replays.diffing._events import Chosen, Source, checked, position_at, us_of
 from penstock.replays.diffing._places import Place, live_file, only_store, scratch_at
 from penstock.replays.diffing._scratch import Scratch, ScratchFile
+from penstock.replays.diffing._workrooms import clear_leftovers, workroom
 from penstock.replays.diffing.values import Difference, Side
+from penstock.store._quoting import quoted
 from penstock.store.abc import EventReader, StoreBackend
 
 __all__ = ["Moment", "PastTable", "ReadModelAt", "read_model_at"]
@@ -116,11 +117,11 @@ class ReadModelAt:
 
     def table(self, name: str, *, most: int) -> PastTable:
         """The first rows of a table, in the order of its key as far as it has one."""
-        quoted = '"' + name.replace('"', '""') + '"'
-        _, [(count,)] = self.rows(f"SELECT count(*) FROM {quoted}")
+        table = quoted(name)
+        _, [(count,)] = self.rows(f"SELECT count(*) FROM {table}")
         key = ", ".join(str(place) for place in self._scratch.key_places(self.connection, name))
         order = f" ORDER BY {key}" if key else ""
-        columns, rows = self.rows(f"SELECT * FROM {quoted}{order}", most=most)
+        columns, rows = self.rows(f"SELECT * FROM {table}{order}", most=most)
         return PastTable(name, columns, tuple(rows), count)
 
     async def difference(self, *, rows: int = 20) -> Difference:
@@ -147,7 +148,8 @@ class ReadModelAt:
             await asyncio.to_thread(then.copy_to, path)
             scratch = scratch_at(msgspec.structs.replace(self._place, file=str(path)), self._projections)
             stack.callback(scratch.drop)
-            return await go_on(self._workplace, self._projections, scratch, source), scratch
+            built = await go_on(self._workplace, self._projections, scratch, source)
+            return replace(built, events=self.events + built.events), scratch
         # What was recorded late may stand below where the copy is, so that going on from there would miss it.
         place = _place(self._place.url, self._place.beside, self._work)
         scratch = scratch_at(place, self._projections)
@@ -174,8 +176,9 @@ async def read_model_at(workplace: Workplace, moment: Moment) -> AsyncIterator[R
     _check(moment)
     backend = await workplace.store(only_store(projections)).open()
     source = Source(backend.reader, await asyncio.to_thread(_chosen, backend, moment))
-    with tempfile.TemporaryDirectory(prefix="penstock-at-") as temporary, ExitStack() as stack:
-        work = Path(temporary)
+    await asyncio.to_thread(clear_leftovers)
+    with ExitStack() as stack:
+        work = stack.enter_context(workroom("at")).path
         place = _place(moment.build_in, live_file(workplace, projections), work)
         scratch = scratch_at(place, projections)
         stack.callback(scratch.drop)
@@ -194,6 +197,8 @@ def _check(moment: Moment) -> None:
         raise UsageError(
             "what is built in PostgreSQL is not kept; keep a SQLite file, or query it while it is there"
         )
+    if moment.keep and not Path(moment.keep).absolute().parent.is_dir():
+        raise UsageError(f"{moment.keep} cannot be made, for there is no such folder; make that first")
     if moment.keep and Path(moment.keep).exists():
         raise UsageError(f"{moment.keep} is there already; name a file that is to be made")
 

@@ -5,13 +5,13 @@ pointer: which place is live. It is switched by one command, and readers follow 
 whatever they read together is of one generation. All keys of a read model are in one slot of a cluster.
 
 A page is written before its transaction is committed, so it may be written again. Each row therefore remembers the
-position of the last event that changed it, and what comes again is left out: an increment counts once.
+position of the last event that changed it, and what comes again is left out: an increment counts once. So is, though,
+an event that is handled after later ones of the same row: one that was skipped and is tried again, or one of a source
+that was added. Replay the projection then.
 """
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
-
-import redis
 
 from penstock.errors import ConfigurationError
 from penstock.projections.elsewhere import FIRST_PLACE, ElsewhereReadModel
@@ -31,18 +31,29 @@ while i <= #ARGV do
   local last = redis.call('HGET', row, '#')
   local is_new = not last or tonumber(last) < tonumber(position)
   i = i + 3
-  for _ = 1, count do
-    if is_new then
-      local kind, field, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if is_new then
+    -- What cannot be done is said before anything of this event is done: it would be done twice, or be left out.
+    local known, is_there = {}, true
+    for j = i, i + 3 * (count - 1), 3 do
+      local kind, field, value = ARGV[j], ARGV[j + 1], ARGV[j + 2]
+      if kind == 'put' then known[field] = value
+      elseif kind == 'delete' then known, is_there = {}, false
+      else
+        local now = known[field] or is_there and redis.call('HGET', row, field)
+        if now and not string.match(now, '^-?%d+$') then
+          return redis.error_reply('ERR row ' .. id .. ': field ' .. field .. ' is ' .. now .. ', no whole number')
+        end
+      end
+    end
+    for j = i, i + 3 * (count - 1), 3 do
+      local kind, field, value = ARGV[j], ARGV[j + 1], ARGV[j + 2]
       if kind == 'put' then redis.call('HSET', row, field, value, '#', position)
       elseif kind == 'add' then redis.call('HINCRBY', row, field, value); redis.call('HSET', row, '#', position)
       else redis.call('DEL', row) end
     end
-    i = i + 3
-  end
-  if is_new then
     redis.call(redis.call('EXISTS', row) == 1 and 'SADD' or 'SREM', prefix .. '#', id)
   end
+  i = i + 3 * count
 end
 """
 _PROMOTE: Final = """
@@ -147,6 +158,9 @@ class HashReadModel(ElsewhereReadModel):
     def client(cls) -> Any:
         """The ``redis.Redis`` that it is in, which gives text; override it where a URL does not say enough."""
         if cls.url not in HashReadModel._clients:
+            # Whoever keeps no hashes does not load the client.
+            import redis
+
             kind: Any = redis.Redis
             HashReadModel._clients[cls.url] = kind.from_url(_as_redis(cls.url), decode_responses=True)
         return HashReadModel._clients[cls.url]

@@ -7,22 +7,33 @@ called from any process that has the app, also from one that was started after a
 import asyncio
 from collections.abc import Sequence
 
-from penstock.replays import _plays
+from penstock.errors import ReplayMoveError
+from penstock.projections import Projection
+from penstock.replays import _moves, _plays
 from penstock.replays._aside import LooksAside
 from penstock.replays._candidates import candidates_of, check_part, narrowed
+from penstock.replays._keeping import kept
 from penstock.replays._lanes import check_processes
+from penstock.replays._looking import holder_of
 from penstock.replays._making import create, remove
 from penstock.replays._manager_switches import Switches
-from penstock.replays._managing import kept, target_of, this_process
+from penstock.replays._managing import target_of, this_process
 from penstock.replays._planning import planned
 from penstock.replays._playing import OnProgress
 from penstock.replays._records import Records
+from penstock.replays._since import placed
 from penstock.replays._workplace import chosen, copy_here, models_here, open_stores
 from penstock.replays.abc import Part, Replay, ReplayProgress
 from penstock.replays.copies import copied_tables, copy_of
 from penstock.replays.values import ReplayPlan
 
 __all__ = ["ReplayManager"]
+
+
+def _check_part(part: Part, wanted: Sequence[Projection]) -> None:
+    """Raises `ConfigurationError`."""
+    makes_own = any(each.read_model is not None for each in wanted)
+    check_part(part, copied_tables(wanted), makes_own=makes_own)
 
 
 class ReplayManager(Switches, LooksAside):
@@ -51,8 +62,9 @@ class ReplayManager(Switches, LooksAside):
         if key:
             await self._check_key(key)
         target = target_of(wanted)
-        check_part(part)
+        _check_part(part, wanted)
         stores = await open_stores(self._workplace, wanted)
+        part = await asyncio.to_thread(placed, part, wanted, stores)
         supervised = await self._workplace.supervised_projections([each.name for each in wanted])
         readers = {name: backend.reader for name, backend in stores.items()}
         records = Records(stores[target].database)
@@ -79,11 +91,12 @@ class ReplayManager(Switches, LooksAside):
         wanted, part = chosen(projections, self._workplace.projections), part or Part()
         await self._check_key(key)
         target = target_of(wanted)
-        check_part(part)
+        _check_part(part, wanted)
         check_processes(wanted, processes)
         for each in wanted:
             narrowed(each.plan, part)
         stores = await open_stores(self._workplace, wanted)
+        part = await asyncio.to_thread(placed, part, wanted, stores)
         live = stores[target].database
         copy = copy_of(key, wanted, live=live, part=part)
         supervised = await self._workplace.supervised_projections([each.name for each in wanted])
@@ -122,17 +135,23 @@ class ReplayManager(Switches, LooksAside):
             ReplayError: A handler failed, or left its copy (`IsolationError`); the live read model is as it was.
         """
         there = await self._found(key)
+        _moves.after(key, "start", there.record.replay.state)
         await self._play(there, from_zero=from_zero, on_progress=on_progress, who=who, why=reason)
         return await self.progress(key)
 
     async def resume(self, key: str) -> bool:
-        """Go on with a play whose process was killed; whether there was one to go on with. For who runs the app."""
+        """Go on with a play whose process was killed; whether there was one to go on with. For who runs the app.
+
+        One that killed process after process where it stood is left alone.
+        """
         there = await self._found(key)
         records = there.records
         if there.record.replay.state != "building" or not await asyncio.to_thread(
             records.call,
             lambda connection: _plays.is_to_be_resumed(records.database, connection, key),
         ):
+            return False
+        if await asyncio.to_thread(holder_of, copy_here(self._workplace, there)) is not None:
             return False
         await self._play(there, background=True)
         return True
@@ -150,7 +169,11 @@ class ReplayManager(Switches, LooksAside):
         Raises as `start`.
         """
         there = await self._found(key)
-        if there.record.replay.state in ("created", "building", "built"):
+        replay = there.record.replay
+        if replay.state == "promoted" and not replay.former_versions:
+            remedy = "nothing was live before it, so there is nothing to be fed"
+            raise ReplayMoveError(key, step="follow", state=replay.state, remedy=remedy)
+        if replay.state in ("created", "building", "built"):
             handled = 0
 
             def noted(progress: ReplayProgress) -> None:
@@ -159,7 +182,7 @@ class ReplayManager(Switches, LooksAside):
                 if on_progress is not None:
                     on_progress(progress)
 
-            if there.record.replay.state != "built" or await self.lag(key):
+            if replay.state != "built" or await self.lag(key):
                 await self._play(there, on_progress=noted, who=who, why=reason)
             which = f"after {handled:,} events" if handled else ""
         else:
@@ -183,7 +206,7 @@ class ReplayManager(Switches, LooksAside):
         copy = copy_here(self._workplace, there)
         elsewhere = models_here(self._workplace, there.record)
         by = who or this_process()
-        await kept(asyncio.to_thread(remove, there.records, there.record, copy, by, elsewhere, why=reason))
+        await kept(asyncio.to_thread(remove, there.records, key, copy, by, elsewhere, why=reason))
 
     # -- the steps under the names that others have for them ------------------------------------------------------
 

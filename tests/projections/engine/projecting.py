@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -27,6 +26,7 @@ from penstock.store._postgres import make_backend
 from penstock.store._sqlite import SqliteBackend
 from penstock.store.abc import StoreBackend, StoredEvent
 from penstock.store.database import Connection
+from tests.forking import serve
 from tests.projections.engine.doubles import Counting
 
 __all__ = ["backend_of"]
@@ -104,31 +104,6 @@ class DeadlyDatabase:
         return outcome
 
 
-def serve(url: str) -> None:
-    """Fork a process for each line of options: nothing has to be imported again."""
-    for line in sys.stdin:
-        first, *options = line.split()
-        child = os.fork()
-        if child == 0:
-            # What happens there is told by how it ends.
-            try:
-                asyncio.run(main([url, *options]))
-            except BaseException:  # noqa: BLE001  the forked process ends here, whatever it was
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        ends = time.monotonic() + int(first) / 1000
-        while True:
-            ended, status = os.waitpid(child, os.WNOHANG if int(first) else 0)
-            if ended:
-                break
-            if time.monotonic() >= ends:
-                os.kill(child, signal.SIGKILL)
-            time.sleep(0.0005)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
-        sys.stdout.flush()
-
-
 async def main(arguments: Sequence[str]) -> None:
     """Project until idle, or until told to stop."""
     parser = argparse.ArgumentParser()
@@ -185,6 +160,6 @@ async def main(arguments: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--serve":
-        serve(sys.argv[2])
+        serve(lambda options: asyncio.run(main([sys.argv[2], *options])))
     else:
         asyncio.run(main(sys.argv[1:]))

@@ -19,7 +19,7 @@ from penstock.store import migrating
 from penstock.store._postgres import make_backend
 from penstock.store._sqlite import SqliteBackend
 from penstock.store.abc import Append, Appended, Conflict, EventFilter, StoreBackend
-from tests.fixtures_postgres import PostgresServer, find_binaries
+from tests.fixtures_postgres import PostgresServer, serving
 from tests.projections.engine.breaking import SteppedConnection, SteppedDatabase
 from tests.projections.engine.doubles import Counting, add, append, applied, make_run, new_event, to_the_end
 
@@ -174,16 +174,12 @@ async def test_an_event_stored_at_any_moment_of_a_run_is_projected_without_anoth
 @pytest.fixture
 async def restartable() -> AsyncIterator[tuple[PostgresServer, StoreBackend]]:
     """A PostgreSQL server of the test's own, and a store on it."""
-    server = PostgresServer(find_binaries()["18"])
-    try:
-        server.start()
+    with serving("18") as server:
         backend = make_backend("local", server.url())
         migrating.apply(backend.database)
         await backend.open()
         yield server, backend
         await backend.close()
-    finally:
-        server.remove()
 
 
 @pytest.mark.covers("PROJ-15", "PROJ-9")

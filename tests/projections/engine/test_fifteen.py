@@ -1,13 +1,13 @@
 """The oldest PostgreSQL that is promised: what the engine's statements rest on holds there as well."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from penstock.store import migrating
 from penstock.store._postgres import make_backend
 from penstock.store.abc import StoreBackend
-from tests.fixtures_postgres import PostgresServer, find_binaries, new_database
+from tests.fixtures_postgres import PostgresServer, new_database
 from tests.projections.engine.test_faults import test_a_connection_lost_at_any_statement_counts_exactly
 from tests.projections.engine.test_kill import (
     forked,
@@ -48,24 +48,11 @@ __all__ = [
     "test_park_holds_the_key_and_lets_others_go_on",
 ]
 
-OLDEST = min(find_binaries(), key=int)
-
-
-@pytest.fixture(scope="module")
-def oldest() -> Iterator[PostgresServer]:
-    """The oldest server that is there."""
-    server = PostgresServer(find_binaries()[OLDEST])
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
-
 
 @pytest.fixture
-async def store(oldest: PostgresServer) -> AsyncIterator[StoreBackend]:
+async def store(oldest_postgres: PostgresServer) -> AsyncIterator[StoreBackend]:
     """An open store of its own there."""
-    backend = make_backend("local", new_database(oldest))
+    backend = make_backend("local", new_database(oldest_postgres))
     migrating.apply(backend.database)
     await backend.open()
     yield backend

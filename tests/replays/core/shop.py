@@ -10,9 +10,21 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from penstock import App
 from penstock.event import Event
 from penstock.projections import Derived, Generation
+from penstock.replays.copies import copy_of
 from penstock.store.database import Database
 
-__all__ = ["Noted", "Opened", "Paid", "make_app", "paid", "rows", "schema_of", "totals"]
+__all__ = [
+    "Noted",
+    "Opened",
+    "Paid",
+    "copied",
+    "live_with",
+    "make_app",
+    "paid",
+    "rows",
+    "schema_of",
+    "totals",
+]
 
 
 class Paid(Event, name="paid", key="customer"):
@@ -105,6 +117,19 @@ def make_app(
 def paid(count: int, *, customers: int = 5, first: int = 0) -> list[Paid]:
     """So many payments of a few customers."""
     return [Paid(customer=f"c{number % customers}", cents=number) for number in range(first, first + count)]
+
+
+async def live_with(new_app: Callable[..., Any], count: int = 120, **options: Any) -> App:
+    """An app whose live read model is up to date."""
+    app: App = await new_app(**options)
+    await app.store().append(paid(count))
+    await app.catch_up()
+    return app
+
+
+def copied(app: App, key: str) -> dict[str, tuple[Any, ...]]:
+    """The rows of the read model in the copy of a replay, in the version of *app*."""
+    return totals(copy_of(key, [app.projections["totals"]], live=app.store().database).database)
 
 
 def totals(database: Database, table: str = "totals") -> dict[str, tuple[Any, ...]]:

@@ -10,8 +10,7 @@ import pytest
 from penstock import App
 from penstock.app import Selection
 from penstock.projections.control import ProjectionControl
-from penstock.replays.copies import copy_of
-from tests.replays.core.shop import Noted, Paid, paid, rows, totals
+from tests.replays.core.shop import Noted, Paid, copied, paid, rows, totals
 
 NewApp = Callable[..., Any]
 
@@ -33,11 +32,6 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -
     async with asyncio.timeout(seconds):
         while not await condition():
             await asyncio.sleep(0.02)
-
-
-def copied(app: App, key: str) -> dict[str, tuple[Any, ...]]:
-    """The rows of the read model in the copy of a replay, in the version of *app*."""
-    return totals(copy_of(key, [app.projections["totals"]], live=app.store().database).database)
 
 
 async def is_level(app: App, key: str) -> bool:

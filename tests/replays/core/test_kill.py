@@ -43,6 +43,8 @@ async def test_a_build_killed_again_and_again_ends_as_if_it_never_was(
     in the plays, and nobody has to unlock anything.
     """
     events, kills = (100_000, 100) if torture else (1_500, 6)
+    # Far enough apart that all of history is come through between the first and the last.
+    moments, milliseconds = (300, 2500) if torture else (60, 900)
     app: App = await new_app(version=2, counts=True)
     for first in range(0, events, 5000):
         await app.store().append(paid(min(5000, events - first), customers=97, first=first))
@@ -50,9 +52,9 @@ async def test_a_build_killed_again_and_again_ends_as_if_it_never_was(
     choose, killed, reached = random.Random(7), 0, [0]
     while killed < kills:
         if killed % 2:
-            code = await players.run(kill_after_ms=choose.randrange(150, 900))
+            code = await players.run(kill_after_ms=choose.randrange(150, milliseconds))
         else:
-            code = await players.run(moments=choose.randrange(0, 60))
+            code = await players.run(moments=choose.randrange(0, moments))
         assert code in (0, -signal.SIGKILL)
         if code == 0:
             # It came to the end before its time: begin again, and be killed earlier.
@@ -75,7 +77,9 @@ async def test_a_build_killed_again_and_again_ends_as_if_it_never_was(
     anew = [deed.at for deed in await app.replays.log("k") if deed.which == "from zero"]
     since = anew[0] if anew else others[-1].started_at
     assert sum(play.events for play in [last, *others] if play.started_at >= since) == 2 * events
-    sys.stdout.write(f"{killed} kills, {len(others)} plays that died, at {len(set(reached))} positions\n")
+    sys.stdout.write(
+        f"{killed} kills, {len(others)} plays that died, at {len(set(reached))} positions up to {max(reached)}\n"
+    )
 
 
 @pytest.mark.covers("ZDT-4", "ZDT-5")

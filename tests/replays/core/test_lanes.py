@@ -13,12 +13,12 @@ import pytest
 
 from penstock import App, _replaying_lanes
 from penstock.errors import ConfigurationError, ReplayError
-from penstock.replays._lanes import lane_of
 from penstock.replays.copies import copy_of
+from penstock.store.abc import Lane
 from tests.replays.core import lanes
 from tests.replays.core.shop import Paid, paid, rows, schema_of
 
-LANES = [0, 2, 1, 0, 2, 1, 0, 0]
+LANES = [2, 1, 1, 2, 0, 0, 2, 2]
 
 
 @pytest.fixture
@@ -150,5 +150,6 @@ async def test_an_app_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
 
 def test_a_key_is_always_in_the_same_lane() -> None:
     """On any machine and in any process: the lanes of a build that was killed are those of the one that goes on."""
-    assert [lane_of(f"c{number}", "order-1", 3) for number in range(8)] == LANES
-    assert lane_of(None, "c3", 3) == LANES[3]
+    for number, lane in enumerate(LANES):
+        assert [each for each in range(3) if Lane(each, 3).has(f"c{number}", "order-1")] == [lane]
+    assert Lane(LANES[3], 3).has(None, "c3")

@@ -14,16 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from penstock.errors import ReplayExistsError, ReplayMoveError, UnknownReplayError
-from penstock.projections._engine import _checkpoints
 from penstock.replays.abc import Replay, ReplayState
-from penstock.replays.copies import copy_of
 from penstock.store import make_backend
 from penstock.store.database import Database
 from penstock.store.migrating import apply
 from tests.fixtures_postgres import PostgresServer, new_database
 from tests.fixtures_stores import STORES
+from tests.replays.core.exact import check_copy, check_exact
 from tests.replays.core.players import Players
-from tests.replays.core.shop import make_app, paid, totals
+from tests.replays.core.shop import make_app, paid
 
 T = TypeVar("T")
 
@@ -187,46 +186,18 @@ class ReplayLife(RuleBasedStateMachine):
     @invariant()
     def every_event_counts_once_in_each_generation(self) -> None:
         """What is live is what its checkpoint says, and so is what is copied."""
-        self._is_exact(self._database, "")
+        check_exact(self._database, "")
         if self.state not in (NONE, "created"):
-            projections = [self.app.projections["counts"], self.app.projections["totals"]]
-            copy = copy_of("k", projections, live=self._database)
-            if copy.exists():
-                self._is_exact(copy.database, "k")
-
-    def _is_exact(self, database: Database, generation: str) -> None:
-        with closing(database.connect()) as connection:
-            database.begin(connection, write=False)
-            places = {
-                name: _checkpoints.read(database, connection, name, generation)
-                for name in ("totals", "counts")
-            }
-            connection.rollback()
-        for name, place in places.items():
-            if place is not None:
-                expected = _expected(place.position)
-                found = totals(database, name)
-                assert found == (
-                    expected if name == "totals" else {key: row[1:] for key, row in expected.items()}
-                )
+            check_copy(self.app, "k")
 
     def _is_level(self, database: Database, generation: str) -> None:
-        self._is_exact(database, generation)
+        check_exact(database, generation)
         with closing(database.connect()) as connection:
             rows = database.execute(
                 connection, "SELECT position FROM penstock_checkpoints WHERE generation = ?", (generation,)
             ).fetchall()
             connection.rollback()
         assert {row[0] for row in rows} == {self.stored}
-
-
-def _expected(position: int) -> dict[str, tuple[int, int]]:
-    """The totals of so many events."""
-    found: dict[str, tuple[int, int]] = {}
-    for event in paid(position):
-        cents, payments = found.get(event.customer, (0, 0))
-        found[event.customer] = cents + event.cents, payments + 1
-    return found
 
 
 async def _database(app: Any) -> Database:

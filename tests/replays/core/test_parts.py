@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from penstock import App
-from penstock.errors import ConfigurationError, ReplayRefusedError
+from penstock.errors import ConfigurationError, ReplayRefusedError, UsageError
 from penstock.replays.abc import Part
 from penstock.replays.copies import copy_of
 from tests.replays.core.shop import paid, totals
@@ -82,6 +83,23 @@ async def test_from_a_position_on_it_can_be_compared_and_not_promoted(new_app: N
     with pytest.raises(ReplayRefusedError, match="cannot be promoted: part: "):
         await app.replays.promote("k", force=True, reason="a test")
     assert totals(app.store().database) == before
+
+
+@pytest.mark.covers("ZDT-15")
+async def test_a_time_is_as_good_as_a_position(new_app: NewApp) -> None:
+    """What was recorded from then on is played, the first event of that moment included."""
+    app: App = await new_app()
+    await app.store().append(paid(30))
+    await app.store().append(paid(20, first=30))
+    [first, *_] = [event async for event in app.store().read(after=30)]
+    part = Part(since=first.recorded_at)
+    assert (await app.replays.plan(["totals"], part=part)).events == 20
+    replay = await app.replays.create("k", ["totals"], part=part)
+    assert (replay.part.after, replay.part.since) == (30, None)
+    late = Part(since=first.recorded_at + timedelta(hours=1), after=7)
+    assert (await app.replays.plan(["totals"], part=late)).events == 0
+    with pytest.raises(UsageError, match="no zone"):
+        await app.replays.plan(["totals"], part=Part(since=datetime(2026, 5, 3)))  # noqa: DTZ001  that is the point
 
 
 @pytest.mark.covers("ZDT-15")

@@ -48,7 +48,7 @@ async def test_nothing_is_marked_while_a_handler_blocks_its_page(
         await asyncio.to_thread(blocked.wait, 60)
         if database.dialect == "sqlite":
             # A lease is in the file whose only write lock the page has, so it cannot be renewed, and runs out.
-            monkeypatch.setattr(_making, "_holder", lambda *_: None)
+            monkeypatch.setattr(_making, "holder_of", lambda _: None)
         else:
             monkeypatch.setattr(_making, "_LET_GO_SECONDS", 0.5)
         noted = await second.replays.log("k")

@@ -103,6 +103,7 @@ async def test_the_difference_to_now_is_by_key_and_column(app: App) -> None:
     async with app.replays.at("totals", position=4) as then:
         found = await then.difference()
         assert (found.before.shown, found.after.shown, found.through) == ("position 4", "now", 6)
+        assert (found.before.events, found.after.events) == (4, 6)
         assert [(row.kind, row.key["customer"], dict(row.columns)) for row in found.tables[0].rows] == [
             ("changed", "c1", {"cents": (1, 101)}),
             ("surplus", "new", {}),
@@ -147,6 +148,9 @@ async def test_a_copy_can_be_kept_and_goes_away_otherwise(
     assert not list(made.iterdir())
     with closing(sqlite3.connect(kept)) as connection:
         assert connection.execute("SELECT count(*) FROM totals").fetchone() == (4,)
+    with pytest.raises(UsageError, match="no such folder"):
+        async with app.replays.at("totals", position=4, keep=tmp_path / "nowhere" / "then.db"):
+            pass
     with pytest.raises(UsageError, match="is there already"):
         async with app.replays.at("totals", position=4, keep=kept):
             pass

@@ -20,10 +20,10 @@ from tests.replays.diffing.payments import declare, pay, total_table
 
 
 @pytest.fixture
-async def shop(postgres_database: str) -> AsyncIterator[App]:
-    """The shop in PostgreSQL."""
-    await asyncio.to_thread(apply, make_backend("local", postgres_database).database)
-    app = App("shop", streams="memory://", store=postgres_database)
+async def shop(each_postgres_database: str) -> AsyncIterator[App]:
+    """The shop in PostgreSQL of each version."""
+    await asyncio.to_thread(apply, make_backend("local", each_postgres_database).database)
+    app = App("shop", streams="memory://", store=each_postgres_database)
     declare(app, "totals", total_table("totals"))
     async with AsyncExitStack() as stack:
         yield await stack.enter_async_context(app)
@@ -130,5 +130,8 @@ async def test_what_needs_postgresql_is_named_and_built_there(shop: App) -> None
         for refused in ("DELETE FROM notes", "SELECT 1; SELECT 2", "SELECT * FROM penstock_nothing"):
             with pytest.raises(UsageError, match="is not answered"):
                 then.query(refused)
+        then.query("SET default_transaction_read_only = off")
+        with pytest.raises(UsageError, match="is not answered"):
+            then.query("DELETE FROM notes")
         assert (await then.difference()).differing == 2
     assert schemas_and_rows(shop) == before

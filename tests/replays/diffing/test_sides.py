@@ -31,6 +31,9 @@ def test_a_side_is_a_revision_an_app_a_projection_or_this_app(project: Project) 
             asked(nothing, folder)
     with pytest.raises(UsageError, match="no git repository"):
         asked("main", folder.parent)
+    (folder / ".git" / "config").write_text("[core")
+    with pytest.raises(UsageError, match=r"git does not read the repository.*bad config"):
+        asked("main", folder)
 
 
 @pytest.mark.covers("LEAD-3")
@@ -74,10 +77,14 @@ async def test_a_side_that_cannot_be_built_is_told_with_its_reason(
     project.commit("broken")
     project.write("app.py", SHOP.replace('"totals", tables', '"sums", tables'))
     project.commit("renamed")
+    project.write("app.py", f"{SHOP}\nimport os\n\nos._exit(3)\n")
+    project.commit("dies")
     monkeypatch.chdir(project.folder)
     await pay(app, 3)
     with pytest.raises(ReplayError, match=r"broken could not be built: .*half done"):
         await app.replays.diff("totals", "broken", ".")
+    with pytest.raises(ReplayError, match=r"dies could not be built: its process ended with 3"):
+        await app.replays.diff("totals", "dies", ".")
     with pytest.raises(ReplayError, match=r"renamed could not be built: .*'totals'"):
         await app.replays.diff("totals", "renamed", ".")
 

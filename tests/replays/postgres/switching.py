@@ -14,7 +14,25 @@ from penstock.replays.abc import Finding, Held, Switched
 from tests.projections.shop import OrderPlaced
 from tests.replays.postgres.bench import Bench
 
-__all__ = ["found", "nothing", "order", "projected", "promoted", "refusals", "standing", "switched"]
+__all__ = [
+    "TOTALS",
+    "found",
+    "has_role",
+    "marks",
+    "nothing",
+    "order",
+    "projected",
+    "promoted",
+    "refusals",
+    "standing",
+    "switched",
+]
+
+TOTALS = (
+    "CREATE TABLE totals (customer text PRIMARY KEY, mark text NOT NULL, orders integer NOT NULL DEFAULT 0)",
+    "CREATE INDEX totals_by_mark ON totals (mark)",
+    "INSERT INTO totals (customer, mark) VALUES ('ann', 'old')",
+)
 
 
 def nothing(_: object) -> None:
@@ -76,3 +94,13 @@ def refusals(found: list[Finding]) -> dict[str, str]:
 def found(copy: PostgresCopy, severity: str) -> dict[str, str]:
     """What preflight says of one severity, by subject."""
     return {each.subject: each.message for each in copy.preflight() if each.severity == severity}
+
+
+def marks(bench: Bench, query: str = "SELECT DISTINCT mark FROM totals") -> list[Any]:
+    """What a query finds in its first column."""
+    return [row[0] for row in bench.rows(query)]
+
+
+def has_role(bench: Bench, name: str) -> bool:
+    """Whether there is a user of that name."""
+    return bool(bench.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", name))

@@ -87,3 +87,44 @@ def test_a_part_that_does_not_fit_is_refused(bench: Bench) -> None:
     assert everything(bench) == before
     assert found(copy, "note")["lock"].startswith("no reader")
     copy.prepare_switch(nothing)
+
+
+@pytest.mark.covers("ZDT-15")
+def test_a_key_that_is_longer_than_its_column_has_no_rows(bench: Bench) -> None:
+    """Cut to the column's length it would be the key of somebody else."""
+    bench.sql(
+        "CREATE TABLE totals (customer varchar(3) PRIMARY KEY, mark text NOT NULL)",
+        "INSERT INTO totals VALUES ('ann', 'old'), ('bob', 'old')",
+    )
+    projection = projected("totals", marks="new")
+    copy = bench.made(projection, part=Part(keys=("annabel", "bob"), rows={"totals": "customer"}))
+    bench.play(copy, projection, order("bob"))
+    switched(copy)
+    assert bench.rows("SELECT customer, mark FROM totals ORDER BY 1") == [("ann", "old"), ("bob", "new")]
+
+
+@pytest.mark.covers("ZDT-15", "ZDT-12")
+@pytest.mark.parametrize("number", ["serial UNIQUE", "integer GENERATED ALWAYS AS IDENTITY UNIQUE"])
+@pytest.mark.parametrize("step", [1, -1])
+def test_numbers_beside_the_key_stay_or_are_drawn_anew(bench: Bench, number: str, step: int) -> None:
+    """The copy's numbers may belong to other rows: a row that is there keeps its own, one that comes gets the next."""
+    bench.sql(
+        f"CREATE TABLE totals (customer text PRIMARY KEY, mark text NOT NULL, number {number})",
+        f"ALTER SEQUENCE totals_number_seq INCREMENT {step} MINVALUE -1000 MAXVALUE 1000",
+        "INSERT INTO totals (customer, mark) VALUES ('bob', 'old'), ('eve', 'old'), ('ann', 'old')",
+    )
+    where = "SELECT number FROM totals WHERE customer = '{}'"
+    others = "SELECT * FROM totals WHERE customer IN ('bob', 'eve')"
+    before, anns = bench.rows(others), bench.rows(where.format("ann"))
+    projection = projected("totals", marks="new")
+    copy = bench.made(projection, part=Part(keys=("ann", "dan"), rows={"totals": "customer"}))
+    bench.play(copy, projection, order("ann"), order("dan"))
+    for mark in ("new", "old", "new"):
+        assert refusals(copy.preflight()) == {}
+        switched(copy)
+        assert bench.rows(others) == before
+        assert bench.rows("SELECT mark FROM totals WHERE customer = 'ann'") == [(mark,)]
+        assert bench.rows(where.format("ann")) == anns
+        assert len(bench.rows(where.format("dan"))) == (mark == "new")
+        bench.play(copy, projected("totals", marks="late"), order(f"late {mark}"))
+        bench.sql(f"DELETE FROM {copy.where}.totals WHERE mark = 'late'")

@@ -4,11 +4,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
-from penstock.errors import ReplayError
+from penstock.errors import ReplayBusyError, ReplayError
 from penstock.projections import Projection
+from penstock.replays._postgres import preflight_times, switching
 from penstock.replays._postgres.copy import PostgresCopy
 from tests.replays.postgres.bench import Bench
 from tests.replays.postgres.shapes import placed, quietly, running
@@ -96,6 +98,93 @@ def test_others_that_draw_from_the_sequence_of_a_live_column_are_named(bench: Be
     bench.sql("ALTER TABLE others ALTER number DROP DEFAULT")
     switched(copy)
     copy.drop()
+
+
+_OPTIONS = (
+    "SELECT data_type::text, start_value, min_value, max_value, increment_by, cycle, cache_size "
+    "FROM pg_sequences WHERE sequencename = 'shared' ORDER BY schemaname"
+)
+
+
+@pytest.mark.covers("ZDT-2", "ZDT-11")
+@pytest.mark.parametrize("cache", [1, 10])
+def test_numbers_that_connections_have_in_stock_are_not_drawn_again(bench: Bench, cache: int) -> None:
+    """With CACHE a connection has drawn numbers that it has not used, which rows of the copy have by now."""
+    bench.sql(
+        f"CREATE SEQUENCE shared AS integer START 5 MINVALUE -3 MAXVALUE 90000 CACHE {cache} CYCLE",
+        "CREATE TABLE totals (customer text, number integer PRIMARY KEY DEFAULT nextval('shared'))",
+        "CREATE TABLE others (number integer PRIMARY KEY DEFAULT nextval('shared'))",
+    )
+    options = bench.rows(_OPTIONS)
+    insert = "INSERT INTO totals VALUES ('ann') RETURNING number"
+    with psycopg.connect(bench.url, autocommit=True) as stocked:
+        assert stocked.execute(insert).fetchone() == (5,)
+        copy = bench.made(drawing())
+        assert bench.rows(_OPTIONS) == options * 2
+        bench.play(copy, drawing(), *(placed() for _ in range(8)))
+        for _ in range(4):
+            assert refusals(copy.preflight()) == {}
+            switched(copy)
+            stocked.execute(insert)
+            stocked.execute("INSERT INTO others DEFAULT VALUES")
+            bench.play(copy, drawing(), placed(), placed())
+    assert bench.rows(_OPTIONS) == options * 2
+    copy.drop()
+    assert bench.rows(_OPTIONS) == options
+
+
+@pytest.mark.covers("ZDT-10")
+def test_who_has_drawn_and_goes_on_is_named_and_given_way_to(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where connections may have numbers in stock; else nobody is in the way who uses another table."""
+    monkeypatch.setattr(preflight_times, "_LONG_SECONDS", 0.0)
+    monkeypatch.setattr(switching, "_SECONDS", 0.5)
+    copy = sharing(bench)
+    with psycopg.connect(bench.url) as other:
+        other.execute("INSERT INTO others DEFAULT VALUES")
+        pid = f"pid {other.info.backend_pid}"
+        assert pid not in found(copy, "warning")
+        switched(copy)
+        other.rollback()
+        bench.sql("ALTER SEQUENCE shared CACHE 10")
+        other.execute("INSERT INTO others DEFAULT VALUES")
+        assert "shared" in found(copy, "warning")[pid]
+        with pytest.raises(ReplayBusyError, match="all the time"):
+            switched(copy)
+    switched(copy)
+
+
+@pytest.mark.covers("ZDT-10", "ZDT-11")
+def test_a_sequence_of_another_user_is_told_before(bench: Bench) -> None:
+    """What connections have in stock can be taken from them by the owner only; without CACHE there is nothing to."""
+    bench.sql(
+        "DROP ROLE IF EXISTS penstock_tests_drawer",
+        "CREATE ROLE penstock_tests_drawer LOGIN",
+        "GRANT CREATE, USAGE ON SCHEMA public TO penstock_tests_drawer",
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO penstock_tests_drawer",
+        "CREATE SEQUENCE shared CACHE 10",
+        "GRANT USAGE ON SEQUENCE shared TO penstock_tests_drawer",
+        "CREATE TABLE totals (customer text, number integer PRIMARY KEY DEFAULT nextval('shared'))",
+        "ALTER TABLE totals OWNER TO penstock_tests_drawer",
+    )
+    [[name]] = bench.rows("SELECT current_database()")
+    bench.sql(f"GRANT CREATE ON DATABASE {name} TO penstock_tests_drawer")
+    drawer = Bench(bench.url.replace("//postgres:@", "//penstock_tests_drawer:@"))
+    try:
+        copy = drawer.made(drawing())
+        drawer.play(copy, drawing(), placed())
+        assert "SELECT" in refusals(copy.preflight())["sequence public.shared"]
+        bench.sql("GRANT SELECT ON SEQUENCE shared TO penstock_tests_drawer")
+        assert "CACHE" in refusals(copy.preflight())["sequence public.shared"]
+        bench.sql("ALTER SEQUENCE shared CACHE 1")
+        assert refusals(copy.preflight()) == {}
+        switched(copy)
+        drawer.sql("INSERT INTO totals VALUES ('bob')")
+        copy.drop()
+    finally:
+        drawer.close()
+        bench.sql("DROP OWNED BY penstock_tests_drawer", "DROP ROLE penstock_tests_drawer")
 
 
 # -- types -----------------------------------------------------------------------------------------------------------

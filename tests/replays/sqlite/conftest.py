@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from penstock.store._sqlite import SqliteBackend
+from tests.replays.sqlite.spending import folder_in_memory
 
 
 @pytest.fixture
@@ -15,3 +16,13 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteBackend]:
     await backend.open()
     yield backend
     await backend.close()
+
+
+@pytest.fixture
+async def store_in_memory() -> AsyncIterator[SqliteBackend]:
+    """An open store in memory where the system has such files: for thousands of commits that are not about the disk."""
+    with folder_in_memory() as folder:
+        backend = SqliteBackend("local", folder / "shop live.db")
+        await backend.open()
+        yield backend
+        await backend.close()

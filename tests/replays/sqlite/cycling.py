@@ -1,8 +1,8 @@
 """A process that promotes or rolls back, and may be killed: ``python -m tests.replays.sqlite.cycling DATABASE``.
 
-Each line of its input is a task for a process that it forks: a number of steps after which that is killed (0: never; a
-step is one before and one after each statement and commit), and what is to be done. How it ended is printed, with the
-number of steps.
+Each line of its input is a task for a process that it forks: a number of steps at which that is killed (0: never; a
+step is a statement, a commit, a rollback, a file that is closed or removed, and the kill comes right before), and what
+is to be done. How it ended is printed, with the number of steps.
 """
 
 import itertools
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from penstock.replays.abc import Held
+from penstock.store import migrating
 from penstock.store._sqlite import SqliteBackend, _database
-from tests.replays.sqlite.spending import KEY, Thing
+from tests.replays.sqlite.spending import KEY, Thing, direct, folder_in_memory, nothing
 
 __all__ = ["done"]
 
@@ -36,56 +37,81 @@ class Deadly:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def watch(self) -> None:
-        """Count what connections of ours do from here on."""
-        kind: Any = _database.SqliteConnection
-        ends: Any = kind.commit
+        """Count what is done to files of SQLite from here on."""
+        deadly = self
 
-        def execute(connection: Any, *arguments: Any) -> Any:
-            self.step()
-            outcome = sqlite3.Connection.execute(connection, *arguments)
-            self.step()
-            return outcome
+        class Watched(sqlite3.Connection):
+            """One that was opened without a class of its own."""
 
-        def commit(connection: Any) -> None:
-            self.step()
-            ends(connection)
-            self.step()
+        def watch(kind: Any, *names: str) -> None:
+            for name in names:
+                setattr(kind, name, stepping(getattr(kind, name)))
 
-        kind.execute, kind.commit = execute, commit
+        def stepping(act: Any) -> Any:
+            def acted(*arguments: Any, **named: Any) -> Any:
+                deadly.step()
+                return act(*arguments, **named)
+
+            return acted
+
+        def connect(*arguments: Any, **named: Any) -> Any:
+            return opened(*arguments, **{"factory": Watched, **named})
+
+        for kind in (Watched, _database.SqliteConnection):
+            watch(kind, "execute", "commit", "rollback", "close")
+        watch(os, "unlink")
+        opened, sqlite3.connect = sqlite3.connect, connect
 
 
 def done(path: str, what: str) -> None:
     """Do it."""
     thing = Thing(SqliteBackend("local", path), page=20)
     match what:
+        case "make":
+            thing.create()
         case "build":
             thing.create()
             thing.feed()
-        case "cycle":
-            live = thing.place().version
-
-            def record(held: Held) -> None:
-                raw: Any = held.live
-                raw.execute("UPDATE recorded SET version = ?", (3 - live,))
-
-            thing.switch(3 - live, record)
-            _run(thing)
-        case "run":
-            _run(thing)
+        case "prepare":
+            thing.copy.prepare_switch(nothing)
+        case "to1" | "to2":
+            _switch(thing, int(what[2:]))
         case "drop":
             thing.copy.drop()
         case _:
             raise AssertionError(what)
 
 
-def _run(thing: Thing) -> None:
-    """Bring both generations to the end."""
-    thing.run_live(thing.place().version)
-    thing.feed(thing.place(KEY).version)
+def _switch(thing: Thing, version: int) -> None:
+    """Have this version live, unless it is, and bring both generations to the end."""
+
+    def record(held: Held) -> None:
+        raw: Any = held.live
+        raw.execute("UPDATE recorded SET version = ?", (version,))
+
+    if thing.place().version != version:
+        thing.switch(version, record)
+    thing.run_live(version)
+    thing.feed(3 - version)
+    assert thing.place(KEY).version == 3 - version
+
+
+def warm_up() -> None:
+    """Import and compile here, once, what each forked process would have to."""
+    with folder_in_memory() as folder:
+        path = str(folder / "another.db")
+        store = SqliteBackend("local", path)
+        migrating.apply(store.database)
+        Thing(store).run_live()
+        with direct(path) as user:
+            user.execute("CREATE TABLE recorded (version INTEGER)")
+        for what in ("build", "to2", "to1", "drop"):
+            done(path, what)
 
 
 def main(path: str) -> None:
     """Fork a process for each line."""
+    warm_up()
     for line in sys.stdin:
         die_at, what = line.split()
         reading, writing = os.pipe()

@@ -1,11 +1,13 @@
 """A read model of two tables in two versions, a copy of it in SQLite, and everything that is done to them."""
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from penstock.projections._engine import _checkpoints
@@ -18,8 +20,19 @@ from penstock.replays.abc import Candidate, CopiedTable, Held, Part, Switched
 from penstock.store.abc import EventFilter, EventReader, StoreBackend, StoredEvent
 from penstock.store.database import Connection, Database
 
-__all__ = ["KEY", "PATIENCE", "Spending", "Thing", "both", "direct", "nothing", "raw_of"]
+__all__ = [
+    "KEY",
+    "PATIENCE",
+    "Spending",
+    "Thing",
+    "both",
+    "direct",
+    "folder_in_memory",
+    "nothing",
+    "raw_of",
+]
 
+_IN_MEMORY = Path("/dev/shm")
 KEY = "with a grade"
 PATIENCE = timedelta(seconds=30)
 
@@ -183,6 +196,13 @@ class Thing:
             found = _checkpoints.read(database, connection, "spending", generation)
         assert found is not None
         return found
+
+
+@contextlib.contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """A folder that is in memory where the system has such."""
+    with TemporaryDirectory(dir=_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None) as folder:
+        yield Path(folder)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ from penstock.replays.abc import Candidate, CopiedTable
 from penstock.store import migrating
 from penstock.store._sqlite import SqliteBackend
 from penstock.store._sqlite._database import SqliteDatabase
-from tests.replays.sqlite.spending import KEY, PATIENCE, direct, nothing
+from tests.replays.sqlite.spending import KEY, PATIENCE, direct, folder_in_memory, nothing
 from tests.replays.sqlite.test_tables import Making
 
 _KEYS = st.sampled_from([1, 2, 3, "a", "A", 1.5, "1", b"x"])
@@ -64,7 +63,7 @@ def statements(draw: st.DrawFn) -> Statement:
 
 @contextmanager
 def copied(folder: Path) -> Iterator[SqliteCopy]:
-    """A copy of three tables: by row id, by a key of a type of its own, and without row ids."""
+    """A copy of three tables: by row id, by a key of a type of its own with a trigger, and without row ids."""
     database = SqliteDatabase("local", folder / "live.db")
     migrating.apply(database)
     with closing(database.connect()) as connection:
@@ -74,6 +73,11 @@ def copied(folder: Path) -> Iterator[SqliteCopy]:
             "CREATE TABLE pair (k TEXT COLLATE NOCASE, l, u, PRIMARY KEY (l DESC, k)) WITHOUT ROWID"
         )
         connection.execute("CREATE UNIQUE INDEX pair_u ON pair (u) WHERE u > 1")
+        connection.execute("CREATE UNIQUE INDEX plain_k ON plain (lower(k) DESC) WHERE typeof(k) = 'text'")
+        # One that would run into itself, if it could.
+        connection.execute(
+            "CREATE TRIGGER stamped AFTER UPDATE ON named BEGIN UPDATE named SET l = new.l || '+' WHERE k = new.k; END"
+        )
     tables = [CopiedTable(name) for name in ("plain", "named", "pair")]
     copy = SqliteCopy(KEY, database, tables, projections=["spending"])
     copy.create([Candidate(ProjectionPlan("spending"), Making(database))])
@@ -120,6 +124,18 @@ def rows_of(run: Run, shape: TableShape, name: str) -> list[Any]:
     during=[[("UPDATE plain SET u = 3 WHERE u = 1", ()), ("UPDATE plain SET u = 1 WHERE u = 2", ())]],
     rows=1,
 )
+@example(
+    before=[("INSERT INTO plain (k, l, u) VALUES ('a', 'a', 1)", ())],
+    during=[
+        [],
+        [],
+        [
+            ("INSERT OR REPLACE INTO plain (k, l, u) VALUES ('A', 'b', 2)", ()),
+            ("UPDATE plain SET k = 'b' WHERE k = 'A'", ()),
+        ],
+    ],
+    rows=4,
+)
 @given(
     before=st.lists(statements(), max_size=12),
     during=st.lists(st.lists(statements(), min_size=1, max_size=6), max_size=4),
@@ -130,8 +146,8 @@ def test_shadows_become_what_the_copy_is(
 ) -> None:
     """Filled in small pieces while the copy changes between them, the shadows are the copy when no note is left."""
     with (
-        TemporaryDirectory() as folder,
-        copied(Path(folder)) as copy,
+        folder_in_memory() as folder,
+        copied(folder) as copy,
         pytest.MonkeyPatch.context() as patch,
     ):
         waiting = list(during)

@@ -19,3 +19,11 @@ def sides(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sides]:
         found.clear()
     yield found
     found.close()
+
+
+@pytest.fixture
+def file_sides(tmp_path: Path) -> Iterator[FileSides]:
+    """Two empty SQLite files."""
+    found = FileSides(tmp_path)
+    yield found
+    found.close()

@@ -147,6 +147,12 @@ async def test_checks_that_cannot_be_run_are_not_green(store: StoreBackend) -> N
     def raises(comparing: Comparing) -> None:
         raise AssertionError("too few")
 
+    def says(comparing: Comparing) -> Iterator[str]:
+        yield from ("this", "that")
+
+    def counts(comparing: Comparing) -> int:
+        return 3
+
     report = await asyncio.to_thread(
         scene.verify,
         checks=[
@@ -154,6 +160,8 @@ async def test_checks_that_cannot_be_run_are_not_green(store: StoreBackend) -> N
             "DELETE FROM totals",
             is_false,
             raises,
+            says,
+            counts,
             "SELECT 1 FROM totals WHERE 1=0",
         ],
         samples=["SELECT key FROM totals ORDER BY key", "SELECT fresh FROM totals"],
@@ -163,9 +171,15 @@ async def test_checks_that_cannot_be_run_are_not_green(store: StoreBackend) -> N
         "DELETE FROM totals",
         "is_false",
         "raises",
+        "says",
+        "says",
+        "counts",
         "sample SELECT fresh FROM totals",
     ]
+    assert "nothing" in report.failed_checks[0].partition(":")[2]
+    assert report.failed_checks[1] == "DELETE FROM totals: it writes; what is compared can only be read"
     assert "too few" in report.failed_checks[3]
+    assert report.failed_checks[6].startswith("counts: it answers 3")
     assert len(report.passed_checks) == 2
     assert all(each.is_equal for each in report.tables)
     assert (await asyncio.to_thread(scene.verify)).is_green

@@ -48,6 +48,9 @@ class LeaseTerms:
     """For people: host and process."""
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Tells one supervisor from all others, also from a later one of the same process."""
+    work: str = ""
+    """What its sessions are called after, where all leases under the token are of one piece of work: that lives as long
+    as one of them. Else each has a session of its own, called after the projection."""
 
     @property
     def length_us(self) -> int:
@@ -65,13 +68,14 @@ class Taken:
 
 def application(terms: LeaseTerms, name: str) -> str:
     """What PostgreSQL calls the session of a runner; it can be found by this when its process stands still."""
-    return f"penstock {terms.token[:12]} {name}"[:63]
+    return f"penstock {terms.token[:12]} {terms.work or name}"[:63]
 
 
 def take(database: Database, connection: Connection, name: str, generation: str, terms: LeaseTerms) -> Taken:
     """Take the lease, also from one that let it run out or is surely dead; the checkpoint's epoch then goes up.
 
-    Inside no transaction. Raises `ProjectionBusyError` when another has it.
+    Inside no transaction. Raises `ProjectionBusyError` when another has it, `StaleRunnerError` when its row was removed
+    at this moment.
     """
     key = (name, generation)
     with transaction(database, connection):
@@ -125,14 +129,17 @@ def _check_free(
     *,
     lock: bool = False,
 ) -> Holding | None:
-    """What is noted of one who let the lease run out or is dead, if there is one. Raises `ProjectionBusyError`."""
-    holder, token, remaining, session = one(
+    """What is noted of one who let the lease run out or is dead, if there is one. Raises as `take`."""
+    row = one(
         database,
         connection,
         f"SELECT holder, token, lease_until - {NOW[database.dialect]}, session FROM penstock_projections "
         f"WHERE projection = ? AND generation = ?{lock_of(database) if lock else ''}",
         key,
     )
+    if row is None:
+        raise StaleRunnerError(key[0])
+    holder, token, remaining, session = row
     if token is None or token == terms.token:
         return None
     holding = Holding.read(session)

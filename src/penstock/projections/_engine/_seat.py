@@ -199,6 +199,8 @@ class Seat:
         if control.version not in (0, self.supervised.plan.version) and await self._has_to_wait():
             await self._leave()
             self.state, self.is_done, self.halted = "waiting", True, None
+            # What failed before somebody made the replay is no reason to be late when it is promoted.
+            self._not_before = 0.0
             return 0
         if (left := self._not_before - loop.time()) > 0:
             return left
@@ -261,9 +263,22 @@ class Seat:
             await self._look()
             self._wait_until(timedelta(0))
             return None
+        except ProjectionChangedError as changed:
+            if not await self._was_switched(changed):
+                return await self._failed(changed)
+            await self._leave()
+            return None
         except Exception as failure:  # noqa: BLE001  shown, and begun again
             return await self._failed(failure)
         return self._took(outcome)
+
+    async def _was_switched(self, changed: ProjectionChangedError) -> bool:
+        """Whether it is of another version by a switch since the rows were read: no mistake, and looked at again."""
+        if changed.fact != "version":
+            return False
+        await self._look()
+        version = self.control.version
+        return version == self.supervised.plan.version or (version != 0 and await self._has_to_wait())
 
     async def _advance(self) -> Outcome:
         if self._run is None:

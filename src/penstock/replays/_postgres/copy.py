@@ -72,6 +72,7 @@ class PostgresCopy:
         self.tables: tuple[CopiedTable, ...] = tuple(tables)
         self.live_database = live
         self.database: Database = GenerationDatabase(live, self.where, self._moved)
+        self.building: Database = GenerationDatabase(live, self.where, self._moved, lasting=False)
         self.projections = tuple(projections)
         self.part = part or Part()
         self.makes_own = makes_own
@@ -136,6 +137,7 @@ class PostgresCopy:
         """
         live = self.live_database
         with self._connected() as connection:
+            live.execute(connection, "SET statement_timeout = 0")
             layout = self._read(connection)
             if layout is None:
                 return

@@ -4,11 +4,11 @@
 """
 
 import contextlib
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from penstock.replays._postgres.names import literal, quoted
+from penstock.store._engines import WithEngine
 from penstock.store._postgres.errors import speaking_of
 from penstock.store.database import Connection, Cursor, Database, Dialect
 from penstock.store.work import Moved, engine_in, move
@@ -26,15 +26,19 @@ def entering(schema: str) -> str:
     )
 
 
-class GenerationDatabase:
+class GenerationDatabase(WithEngine):
     """A `Database` whose transactions read and write the copy in *schema* where there is one, and *live* elsewhere.
 
-    *moved* tells what sessions find there; it is asked for each new connection.
+    *moved* tells what sessions find there; it is asked for each new connection. A transaction that is not *lasting* is
+    not waited for to be on disk: if the server's machine fails, the last ones are gone, none in part.
     """
 
     dialect: Dialect = "postgresql"
 
-    def __init__(self, live: Database, schema: str, moved: Callable[[Connection], Moved]) -> None:
+    def __init__(
+        self, live: Database, schema: str, moved: Callable[[Connection], Moved], *, lasting: bool = True
+    ) -> None:
+        super().__init__()
         self.live = live
         self.schema = schema
         self.name = live.name
@@ -42,8 +46,8 @@ class GenerationDatabase:
         self.shown = f"{live.shown} (schema {schema})"
         self._moved = moved
         self._enter = entering(schema)
-        self._engine: Any = None
-        self._making = threading.Lock()
+        if not lasting:
+            self._enter += ", pg_catalog.set_config('synchronous_commit', 'off', true)"
 
     def connect(self, *, application: str = "") -> Connection:
         """A new connection. Close it. Raises `StoreUnavailableError`, `StoreRefusedError`, `ReplayError`."""
@@ -66,11 +70,7 @@ class GenerationDatabase:
         """Run one statement; outside a transaction it is one of the live database."""
         return self.live.execute(connection, sql, parameters)
 
-    def engine(self) -> Any:
-        """A ``sqlalchemy.Engine`` whose transactions are in the copy, made once. Raises `MissingExtraError`."""
-        with self._making:
-            if self._engine is None:
-                with contextlib.closing(self.connect()) as connection:
-                    moved = self._moved(connection)
-                self._engine = engine_in(self.connect, (_BEGIN, self._enter), moved)
-            return self._engine
+    def _make_engine(self) -> Any:
+        with contextlib.closing(self.connect()) as connection:
+            moved = self._moved(connection)
+        return engine_in(self.connect, (_BEGIN, self._enter), moved)

@@ -4,6 +4,8 @@ import hashlib
 import re
 from typing import Final
 
+from penstock.store._quoting import quoted
+
 __all__ = ["LONGEST", "default_name", "literal", "quoted", "schema_name", "written"]
 
 LONGEST: Final = 63
@@ -19,11 +21,6 @@ def schema_name(key: str) -> str:
     room = LONGEST - len(_PREFIX) - len(digest) - 1
     slug = slug[:room].rstrip("_")
     return f"{_PREFIX}{slug}_{digest}" if slug else f"{_PREFIX}{digest}"
-
-
-def quoted(name: str) -> str:
-    """A name as an identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def written(schema: str, name: str) -> str:

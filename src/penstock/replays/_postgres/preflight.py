@@ -13,6 +13,7 @@ from penstock.replays._postgres.layout import read_layout
 from penstock.replays._postgres.preflight_dependents import of_dependents
 from penstock.replays._postgres.preflight_numbers import of_numbers
 from penstock.replays._postgres.preflight_part import of_part
+from penstock.replays._postgres.preflight_policies import of_policies
 from penstock.replays._postgres.preflight_rights import of_rights
 from penstock.replays._postgres.preflight_shapes import of_shapes
 from penstock.replays._postgres.preflight_times import of_times
@@ -58,5 +59,6 @@ def _findings(database: Database, connection: Connection, copy: "PostgresCopy") 
     yield from of_shapes(database, connection, plan, copy.projections)
     yield from of_numbers(database, connection, plan)
     yield from of_views(database, connection, plan)
+    yield from of_policies(database, connection, plan)
     yield from of_rights(database, connection, plan)
     yield from of_times(database, connection, plan, is_whole=True)

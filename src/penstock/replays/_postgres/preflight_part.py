@@ -61,7 +61,8 @@ def of_part(
             yield Finding(
                 "refusal",
                 pair.shown,
-                "it is not said by which column its rows belong to a key; give it with rows= when creating the replay",
+                "it is not said by which column its rows belong to a key; create the replay with "
+                f"--rows {pair.name}=COLUMN (in Python rows=)",
             )
     for each in read_part_tables(database, connection, plan.pairs, part):
         for reason in each.reasons():

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from penstock.projections._engine._sql import one, rows
-from penstock.replays._postgres.switching_locks import wait_ms
+from penstock.replays._postgres.switching_locks import limits, wait_ms
+from penstock.replays._postgres.switching_numbers import read_twins
 from penstock.replays._postgres.switching_plan import Plan
 from penstock.replays.abc import Finding
 from penstock.store.database import Connection, Database
@@ -40,6 +41,7 @@ _LONG_SECONDS: Final = 1.0
 _MS_A_STATEMENT: Final = 0.4
 _MS_AT_LEAST: Final = 3.0
 _SHORT_MS: Final = 60_000
+_ENOUGH_MS: Final = 1000
 
 
 def of_times(database: Database, connection: Connection, plan: Plan, *, is_whole: bool) -> Iterator[Finding]:
@@ -74,10 +76,21 @@ def of_times(database: Database, connection: Connection, plan: Plan, *, is_whole
         f"{tables} tables are locked for about {estimated:.0f} ms, whatever their size; before that they are waited "
         f"for, for {waiting} ms at a time, and so long others may have to wait too",
     )
+    for each in limits(database, connection):
+        if each.ms < waiting + estimated:
+            who = "everybody" if each.user == "all" else f"user {each.user}"
+            yield Finding(
+                "warning",
+                each.name,
+                f"it is {each.ms:,.0f} ms for {who}, and a query that has to wait behind the switch may be broken off "
+                f"by it; raise it to {_ENOUGH_MS} ms or more",
+            )
 
 
 def _of_holders(database: Database, connection: Connection, plan: Plan) -> Iterator[Finding]:
     oids = [*plan.oids, *(view.oid for view in plan.views), *(key.oid for key in plan.keys)]
+    twins = read_twins(database, connection, plan.pairs.schema, plan.pairs.layout)
+    oids += [each.oid for each in twins if each.is_stocked]
     for pid, application, user, state, kind, seconds, names in rows(database, connection, _HOLDERS, (oids,)):
         if pid is None or (seconds or 0) < _LONG_SECONDS:
             continue

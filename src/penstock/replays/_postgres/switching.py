@@ -8,29 +8,36 @@ Everything is read and written down before the tables are locked; under the lock
 
 import random
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from penstock.errors import PenstockError, ReplayBusyError, ReplayRefusedError
+from penstock.errors import (
+    PenstockError,
+    ReplayBusyError,
+    ReplayRefusedError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 from penstock.replays._postgres.switching_labels import exchange_labels, note_layout
 from penstock.replays._postgres.switching_locks import (
     ChangedMeanwhileError,
     be_brief,
     is_lock_missed,
     lock_all,
-    read_marks,
     shoo_vacuum,
 )
 from penstock.replays._postgres.switching_materialised import prepare_materialised
 from penstock.replays._postgres.switching_numbers import advance
 from penstock.replays._postgres.switching_pairs import moves, take_steps
 from penstock.replays._postgres.switching_part import exchange_part
-from penstock.replays._postgres.switching_plan import Plan, read_plan, unqualified
+from penstock.replays._postgres.switching_plan import Plan, read_marks, read_plan, unqualified
+from penstock.replays._postgres.switching_rights import read_rights
 from penstock.replays._postgres.switching_validating import validate_keys
 from penstock.replays.abc import Held, Switched
 from penstock.store.database import Connection, Database
+from penstock.telemetry import LOGGER
 
 if TYPE_CHECKING:
     from penstock.replays._postgres.copy import PostgresCopy
@@ -72,10 +79,22 @@ def switch(
     a second is given up with all others, and tried again later. Raises `ReplayBusyError`, `ReplayRefusedError`.
     """
     done = _patiently(copy, meet, record)
+    try:
+        _validate(copy)
+    except (StoreUnavailableError, StoreRefusedError) as failure:
+        LOGGER.warning(
+            "replay %s is switched; foreign keys that point to its tables are looked at later: %s",
+            copy.key,
+            failure,
+        )
+    return done
+
+
+def _validate(copy: "PostgresCopy") -> None:
     database = copy.live_database
     with closing(database.connect(application=_APPLICATION)) as connection:
+        database.execute(connection, "SET statement_timeout = 0")
         validate_keys(database, connection, copy.where, copy.key)
-    return done
 
 
 def _patiently(
@@ -146,28 +165,29 @@ def _exchanged(
 def _run(database: Database, connection: Connection, key: str, plan: Plan) -> None:
     """Everything that is done under the locks."""
     with unqualified(database, connection):
-        try:
+        with _naming(key, "the exchange of the tables"):
             take_steps(database, connection, plan.before)
-            take_steps(
-                database, connection, [*moves(plan.pairs, f"penstock_parking_{plan.pairs.schema[-8:]}")]
-            )
-        except PenstockError:
-            raise
-        except Exception as failure:
-            raise _refused(key, "the exchange of the tables", failure) from failure
+            parking = f"penstock_parking_{plan.pairs.schema[-8:]}"
+            take_steps(database, connection, [*moves(plan.pairs, parking)])
+        # Rights can be given without the locks; from here on nobody can.
+        if read_rights(database, connection, plan.pairs) != plan.rights:
+            raise ChangedMeanwhileError
         for step in plan.after:
-            try:
+            with _naming(key, step.subject):
                 take_steps(database, connection, [step])
-            except PenstockError as failure:
-                if is_lock_missed(failure):
-                    raise
-                raise _refused(key, step.subject, failure) from failure
-            except Exception as failure:
-                raise _refused(key, step.subject, failure) from failure
 
 
-def _refused(key: str, subject: str, failure: BaseException) -> ReplayRefusedError:
-    said = " ".join(str(failure).split())
-    return ReplayRefusedError(
-        key, step=_STEP, reasons=[f"{subject} cannot be carried over ({said}); nothing was switched"]
-    )
+@contextmanager
+def _naming(key: str, subject: str) -> Iterator[None]:
+    """Within the block *subject* is carried over: what fails in it names it, and who was quicker is given way to."""
+    try:
+        yield
+    except StoreUnavailableError:
+        raise
+    except Exception as failure:
+        if is_lock_missed(failure):
+            raise ChangedMeanwhileError from failure
+        said = " ".join(str(failure).split())
+        raise ReplayRefusedError(
+            key, step=_STEP, reasons=[f"{subject} cannot be carried over ({said}); nothing was switched"]
+        ) from failure

@@ -63,10 +63,18 @@ _GRANTS: Final = """\
                     SELECT grantee, privilege_type, is_grantable FROM pg_catalog.aclexplode(acl)
                      WHERE grantee <> owner))
 ), statement AS (
-    SELECT shown, 1 AS step, pg_catalog.format('REVOKE ALL ON %s %s FROM %s', word, place,
+    -- What others have handed on goes with what they were given.
+    SELECT shown, 1 AS step, pg_catalog.format('REVOKE ALL ON %s %s FROM %s CASCADE', word, place,
            CASE e.grantee WHEN 0 THEN 'PUBLIC'
                 ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(e.grantee)) END) AS sql
       FROM changed, pg_catalog.aclexplode(acl_copy) AS e WHERE e.grantee <> owner_copy
+    UNION
+    SELECT pair.shown, 1, pg_catalog.format('REVOKE ALL (%I) ON %s FROM %s CASCADE', c.attname, pair.place,
+           CASE e.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(e.grantee)) END)
+      FROM pair JOIN pg_catalog.pg_attribute AS c ON c.attrelid = pair.copy AND c.attacl IS NOT NULL
+      JOIN pg_catalog.pg_attribute AS a ON a.attrelid = pair.live AND a.attname = c.attname AND NOT a.attisdropped
+       AND a.attacl::text IS DISTINCT FROM c.attacl::text
+      CROSS JOIN LATERAL pg_catalog.aclexplode(c.attacl) AS e
     UNION
     SELECT shown, 2, pg_catalog.format('GRANT %s ON %s %s TO %s%s', e.privilege_type, word, place,
            CASE e.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(e.grantee)) END,

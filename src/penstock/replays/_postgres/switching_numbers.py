@@ -2,6 +2,9 @@
 
 Such a sequence stays where it is, and the copy has one of its own. Whatever is live draws from the first, the other
 generation from the second: so a switch changes the defaults of both, and neither draws a number that it has already.
+
+With ``CACHE`` connections have numbers in stock that the other generation's rows may have by then. They lose them in
+the switch, for which the sequences are locked as tables are.
 """
 
 from collections.abc import Iterator
@@ -14,14 +17,14 @@ from penstock.replays._postgres.names import literal, quoted, written
 from penstock.replays._postgres.switching_pairs import Pairs, Step
 from penstock.store.database import Connection, Database
 
-__all__ = ["Twins", "advance", "exchanged", "read_twins"]
+__all__ = ["Twins", "advance", "exchanged", "read_twins", "stocked"]
 
 _BOTH: Final = """\
-SELECT t.oid::bigint, s.oid::bigint, q.seqincrement,
+SELECT t.oid::bigint, s.oid::bigint, q.seqincrement, o.seqcache > 1, q.seqcache > 1,
        pg_catalog.format('%I.%I', tn.nspname, t.relname), pg_catalog.format('%I.%I', sn.nspname, s.relname)
   FROM pg_catalog.pg_class AS t JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace
   JOIN pg_catalog.pg_class AS s ON s.relkind = 'S' JOIN pg_catalog.pg_namespace AS sn ON sn.oid = s.relnamespace
-  JOIN pg_catalog.pg_sequence AS q ON q.seqrelid = s.oid
+  JOIN pg_catalog.pg_sequence AS q ON q.seqrelid = s.oid JOIN pg_catalog.pg_sequence AS o ON o.seqrelid = t.oid
  WHERE t.relkind = 'S' AND t.oid = pg_catalog.to_regclass(?::text) AND s.oid = pg_catalog.to_regclass(?::text)"""
 _DRAWN: Final = """\
 SELECT DISTINCT t.oid::bigint, pg_catalog.format('%I.%I', n.nspname, t.relname), a.attname::text,
@@ -41,6 +44,9 @@ class Twins:
     own_oid: int
     oid: int
     increment: int
+    is_own_stocked: bool
+    """Whether connections draw several numbers at a time, here and below."""
+    is_stocked: bool
     own: str
     """As it is written in SQL, here and below."""
     shared: str
@@ -78,6 +84,18 @@ def read_twins(database: Database, connection: Connection, schema: str, layout: 
         for own, home, name in layout.twins
     ]
     return [Twins(*row) for row in found if row is not None]
+
+
+def stocked(database: Database, connection: Connection, pairs: Pairs) -> Iterator[str]:
+    """What locks those that connections may have numbers of in stock, and has them forget these. Changes nothing else.
+
+    The server gives a sequence that is altered another file, by which every connection knows.
+    """
+    for each in read_twins(database, connection, pairs.schema, pairs.layout):
+        if each.is_stocked:
+            yield f"ALTER SEQUENCE {each.shared} INCREMENT BY {each.increment}"
+        if each.is_own_stocked:
+            yield f"ALTER SEQUENCE {each.own} INCREMENT BY {each.increment}"
 
 
 def exchanged(database: Database, connection: Connection, pairs: Pairs) -> Iterator[Step]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["PartTable", "exchange_part", "keys_of", "read_part_tables"]
 
 _COLUMNS: Final = """\
-SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod),
+SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), pg_catalog.format_type(a.atttypid, -1),
        a.attidentity <> '' OR EXISTS (
            SELECT FROM pg_catalog.pg_depend AS d
              JOIN pg_catalog.pg_attrdef AS f ON f.oid = d.objid AND f.adrelid = a.attrelid AND f.adnum = a.attnum
@@ -39,16 +39,19 @@ SELECT k.conrelid::bigint, k.confrelid::bigint FROM pg_catalog.pg_constraint AS 
  WHERE k.contype = 'f' AND k.conrelid <> k.confrelid
    AND k.conrelid = ANY (?::bigint[]::oid[]) AND k.confrelid = ANY (?::bigint[]::oid[])"""
 _COUNTERS: Final = """\
-SELECT a.attname::text, pg_catalog.pg_get_serial_sequence(?::text, a.attname)
+SELECT a.attname::text, s.place, q.seqincrement > 0
   FROM pg_catalog.pg_attribute AS a
- WHERE a.attrelid = ?::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped
-   AND pg_catalog.pg_get_serial_sequence(?::text, a.attname) IS NOT NULL"""
+ CROSS JOIN LATERAL pg_catalog.pg_get_serial_sequence(?::text, a.attname) AS s(place)
+  JOIN pg_catalog.pg_sequence AS q ON q.seqrelid = s.place::regclass
+ WHERE a.attrelid = ?::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
     name: str
     type: str
+    any_length: str
+    """The type without a length, to which a longer text is not cut."""
     is_drawn: bool
     """From a sequence."""
     is_key: bool
@@ -94,7 +97,7 @@ class PartTable:
             yield "it is partitioned; replay all of it"
         if self.by not in theirs:
             yield f"it has no column {self.by!r}, by which its rows would belong to a key"
-        drawn = [each.name for each in self.columns if each.is_key and each.is_drawn and each.is_referred]
+        drawn = [each.name for each in self.columns if each.is_drawn and each.is_referred]
         if drawn:
             yield (
                 f"other tables refer to its column {drawn[0]!r}, whose numbers are not the same in both; "
@@ -199,7 +202,7 @@ def _listed(table: PartTable) -> str:
 
 def _part(table: PartTable) -> str:
     """Which live rows ``l`` are of the part: by their key, or because the copy has them."""
-    type_ = next(each.type for each in table.columns if each.name == table.by)
+    type_ = next(each.any_length for each in table.columns if each.name == table.by)
     mine = f"l.{quoted(table.by)} = ANY (?::text[]::{type_}[])"
     if not table.key:
         return mine
@@ -216,27 +219,30 @@ def _same(table: PartTable) -> str:
 
 def _put(table: PartTable) -> str:
     """The copy's rows into the live table; rows that are there are changed, so that what refers to them stays."""
+    # Numbers that are drawn are drawn anew, or stay: those of the copy may belong to other rows.
+    names = [each.name for each in table.columns if not each.is_drawn]
+    listed = ", ".join(map(quoted, names))
+    put = f"INSERT INTO {table.live} ({listed}) SELECT {listed} FROM {table.copy}"
     if not table.key:
-        # Numbers that are drawn are drawn anew: those of the copy may belong to other rows.
-        names = ", ".join(quoted(each.name) for each in table.columns if not each.is_drawn)
-        return f"INSERT INTO {table.live} ({names}) SELECT {names} FROM {table.copy}"
-    others = [quoted(each.name) for each in table.columns if each.name not in table.key]
-    changes = ", ".join(f"{name} = excluded.{name}" for name in others)
+        return put
+    changes = ", ".join(
+        f"{quoted(name)} = excluded.{quoted(name)}" for name in names if name not in table.key
+    )
     return (
-        f"INSERT INTO {table.live} ({_listed(table)}) OVERRIDING SYSTEM VALUE "
-        f"SELECT {_listed(table)} FROM {table.copy} ON CONFLICT ({', '.join(map(quoted, table.key))}) "
-        + (f"DO UPDATE SET {changes}" if changes else "DO NOTHING")
+        f"{put} ON CONFLICT ({', '.join(map(quoted, table.key))}) "
+        f"{f'DO UPDATE SET {changes}' if changes else 'DO NOTHING'}"
     )
 
 
 def _count_on(database: Database, connection: Connection, table: PartTable) -> None:
     """Numbers that the copy draws from now on are none of those that it has got."""
     assert table.pair.copy is not None
-    parameters = (table.copy, table.pair.copy.oid, table.copy)
-    for column, sequence in rows(database, connection, _COUNTERS, parameters):
+    parameters = (table.copy, table.pair.copy.oid)
+    for column, sequence, is_rising in rows(database, connection, _COUNTERS, parameters):
+        farther, farthest = ("greatest", "max") if is_rising else ("least", "min")
         database.execute(
             connection,
-            f"SELECT pg_catalog.setval(?::regclass, greatest((SELECT max({quoted(column)}) FROM {table.copy}), "
+            f"SELECT pg_catalog.setval(?::regclass, {farther}((SELECT {farthest}({quoted(column)}) FROM {table.copy}), "
             f"(SELECT last_value FROM {sequence})))",
             (sequence,),
         ).fetchall()

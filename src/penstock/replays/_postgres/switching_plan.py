@@ -9,7 +9,7 @@ from penstock.projections._engine._sql import one, rows
 from penstock.replays._postgres.layout import Later, Layout
 from penstock.replays._postgres.names import quoted
 from penstock.replays._postgres.switching_carrying import carried, taken_off
-from penstock.replays._postgres.switching_numbers import exchanged
+from penstock.replays._postgres.switching_numbers import exchanged, stocked
 from penstock.replays._postgres.switching_outside import (
     OutsideKey,
     View,
@@ -19,6 +19,7 @@ from penstock.replays._postgres.switching_outside import (
     views_on,
 )
 from penstock.replays._postgres.switching_pairs import Pairs, Step, read_pairs
+from penstock.replays._postgres.switching_rights import read_rights, settled
 from penstock.store.database import Connection, Database
 
 __all__ = ["Plan", "read_marks", "read_plan", "unqualified"]
@@ -65,7 +66,7 @@ class Plan:
     tables: Mapping[int, str]
     """Other tables that are changed, by their oids, as they are written in SQL."""
     locks: tuple[str, ...]
-    """What locks the views that are changed."""
+    """What locks the views that are changed, and sequences."""
     before: tuple[Step, ...]
     """What is taken from the live ones."""
     after: tuple[Step, ...]
@@ -74,6 +75,8 @@ class Plan:
     """The note of the copy as it is to be then."""
     marks: str
     """Changes with everything that this was read from."""
+    rights: str
+    """What `read_rights` says of the live ones."""
 
     @property
     def oids(self) -> list[int]:
@@ -99,8 +102,12 @@ def read_plan(database: Database, connection: Connection, schema: str, key: str)
         keys = outside_keys_to(database, connection, pairs)
         tables, locks = owners_of_dependents(database, connection, pairs)
         tables |= {each.oid: each.written for each in keys}
-        locks = [*dict.fromkeys([*(each.lock for each in views), *locks])]
-        before = [*(each.dropped() for each in keys), *taken_off(database, connection, pairs)]
+        locks = [
+            *dict.fromkeys([*(each.lock for each in views), *locks, *stocked(database, connection, pairs)])
+        ]
+        rights = read_rights(database, connection, pairs)
+        before = [*settled(database, connection, pairs), *(each.dropped() for each in keys)]
+        before += taken_off(database, connection, pairs)
         before += exchanged(database, connection, pairs)
         after = [*carried(database, connection, pairs)]
         after += [each.replaced() for each in views]
@@ -108,7 +115,16 @@ def read_plan(database: Database, connection: Connection, schema: str, key: str)
         after += [step for each in keys for step in each.added()]
         layout = _layout(database, connection, pairs, keys)
     return Plan(
-        pairs, tuple(views), tuple(keys), tables, tuple(locks), tuple(before), tuple(after), layout, marks
+        pairs,
+        tuple(views),
+        tuple(keys),
+        tables,
+        tuple(locks),
+        tuple(before),
+        tuple(after),
+        layout,
+        marks,
+        rights,
     )
 
 

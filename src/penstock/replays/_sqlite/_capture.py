@@ -2,14 +2,18 @@
 
 Only the key of a row is noted, and once, however often it changes: whoever follows takes the row as it is by then. The
 number of a note says when it changed last.
+
+A row that gives way to another (``OR REPLACE``) goes without a trigger, unless triggers may run into themselves, which
+would make users' triggers do other things here than in production. So before a row is written, those are noted which
+have the same in a unique index.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from penstock.replays._sqlite._rows import Shadow, Shadows
 from penstock.replays._sqlite._shapes import Run, TableShape
-from penstock.replays._sqlite._statements import quoted
+from penstock.replays._sqlite._statements import parts_of_index, quoted
 
 __all__ = ["begin_capture", "end_capture", "forget", "log_name", "pending"]
 
@@ -40,6 +44,13 @@ def begin_capture(run: Run, shapes: Sequence[TableShape], name: str) -> Shadows:
             run(
                 f"CREATE TRIGGER main.{log}_{what} AFTER {event} ON {quoted(shape.name)}{when} BEGIN {noted}END"
             )
+        for place, rivals in enumerate(_rivals(run, shape)):
+            other = " OR ".join(f"{quoted(key)} IS NOT old.{quoted(key)}" for key in shape.key)
+            for event, which in (("INSERT", rivals), ("UPDATE", f"{rivals} AND ({other})")):
+                run(
+                    f"CREATE TRIGGER main.{log}_before_{event}_{place} BEFORE {event} ON {quoted(shape.name)} "
+                    f"BEGIN {_all_noted(log, keys, shape, which)}END"
+                )
     return Shadows(name, {shape.name: Shadow() for shape in shapes})
 
 
@@ -52,6 +63,29 @@ def _noted(log: str, keys: Sequence[str], shape: TableShape, row: str) -> str:
         f"DELETE FROM {log} WHERE {same}; "
         f"INSERT INTO {log} ({', '.join(keys)}) VALUES ({', '.join(values)}); "
     )
+
+
+def _all_noted(log: str, keys: Sequence[str], shape: TableShape, which: str) -> str:
+    listed, values = ", ".join(keys), ", ".join(f"+{quoted(name)}" for name in shape.key)
+    found = f"SELECT {values} FROM {quoted(shape.name)} WHERE {which}"
+    return f"DELETE FROM {log} WHERE ({listed}) IN ({found}); INSERT INTO {log} ({listed}) {found}; "
+
+
+def _rivals(run: Run, shape: TableShape) -> Iterator[str]:
+    """For each unique index but the key: by what the rows are found that have the same in it as the new one."""
+    columns = run(f"PRAGMA main.table_xinfo({quoted(shape.name)})").fetchall()
+    new = ", ".join(f"new.{quoted(each[1])} AS {quoted(each[1])}" for each in columns if each[6] != 1)
+    for _, index, is_unique, origin, _ in run(f"PRAGMA main.index_list({quoted(shape.name)})").fetchall():
+        if not is_unique or (origin == "pk" and not shape.has_rowid):
+            continue
+        where = ""
+        if index in shape.indexes:
+            parts, where = parts_of_index(shape.indexes[index])
+        else:
+            of_constraint = run(f"PRAGMA main.index_xinfo({quoted(index)})").fetchall()
+            parts = [f"{quoted(each[2])} COLLATE {quoted(each[4])}" for each in of_constraint if each[5]]
+        same = [f"({part}) = (SELECT {part} FROM (SELECT {new}))" for part in parts]
+        yield " AND ".join([*same, f"({where})"] if where else same)
 
 
 def end_capture(run: Run) -> None:

@@ -4,15 +4,17 @@ Its connections have the live file attached read-only as ``production``, so that
 all others mean production, and SQLite itself refuses to write those.
 """
 
+import contextlib
 import hashlib
+import os
 import re
 import sqlite3
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 
-from penstock.errors import ReplayError, StoreUnavailableError
+from penstock.errors import ReplayError
+from penstock.projections._engine import _sql
 from penstock.replays._sqlite._capture import begin_capture, end_capture
 from penstock.replays._sqlite._rows import FileRow, columns_of, new_name, read_row, write_row
 from penstock.replays._sqlite._shapes import Run, TableShape, read_names, shadow_name
@@ -22,10 +24,9 @@ from penstock.store._sqlite._database import SqliteConnection, SqliteDatabase, u
 from penstock.store._sqlite._errors import speaking_of
 from penstock.store.database import Connection
 
-__all__ = ["OURS", "CopyDatabase", "EagerFile", "PlainFile", "make_triggers", "place_of", "wipe"]
+__all__ = ["OURS", "CopyDatabase", "PlainFile", "make_triggers", "place_of", "transaction", "wipe"]
 
 _PRODUCTION: Final = "production"
-_LOOK_SECONDS: Final = 0.000_3
 _OF_PRODUCTION: Final = (
     "penstock_events",
     "penstock_streams",
@@ -49,9 +50,17 @@ def place_of(key: str) -> str:
 
 
 def path_of(key: str, live: Path) -> Path:
-    """The copy's file, beside the live one."""
+    """The copy's file, beside the live one; the same by whatever link that is reached."""
+    live = Path(os.path.realpath(live))
     slug = re.sub(r"[^a-z0-9]+", "-", key.casefold()).strip("-")[:40]
     return live.with_name(f"{live.name}.{slug}-{place_of(key)}.replay")
+
+
+@contextlib.contextmanager
+def transaction(database: SqliteDatabase, connection: Connection) -> Iterator[None]:
+    """A transaction, kept at the end of the block. What fails in its end is ours, too: a full disk shows only there."""
+    with speaking_of(database.shown), _sql.transaction(database, connection):
+        yield
 
 
 class PlainFile(SqliteDatabase):
@@ -60,39 +69,21 @@ class PlainFile(SqliteDatabase):
     by_uri: ClassVar[bool] = True
 
 
-class EagerFile(PlainFile):
-    """A file whose lock is asked for again and again: SQLite sleeps longer with each try, and somebody who writes one
-    transaction after the other would never let it in.
-    """
-
-    def begin(self, connection: Connection, *, write: bool = True) -> None:
-        """Begin a transaction; the lock is waited for as long as for any other file."""
-        self.execute(connection, "PRAGMA busy_timeout = 0")
-        ends = time.monotonic() + self.lock_wait_seconds
-        while True:
-            try:
-                super().begin(connection, write=write)
-            except StoreUnavailableError:
-                if time.monotonic() > ends:
-                    raise
-                time.sleep(_LOOK_SECONDS)
-            else:
-                return
-
-
 class CopyDatabase(SqliteDatabase):
     """The database of one copy; what is begun on its connections is about what the live file expects of the copy.
 
     The file is made again out of the shadow tables where it does not hold that (after a switch). Connecting and
-    beginning raise `ReplayError` when there is no such copy.
+    beginning raise `ReplayError` when there is no such copy. A transaction that is not *lasting* is not waited for to
+    be on disk: if the machine fails, the last ones are gone, none in part (manual of ``PRAGMA synchronous``).
     """
 
     by_uri: ClassVar[bool] = True
 
-    def __init__(self, key: str, live: SqliteDatabase) -> None:
+    def __init__(self, key: str, live: SqliteDatabase, *, lasting: bool = True) -> None:
         super().__init__(live.name, path_of(key, live.path), lock_wait_seconds=live.lock_wait_seconds)
         self.key = key
         self.live = live
+        self._lasting = lasting
         self.plain = PlainFile(live.name, self.path, lock_wait_seconds=live.lock_wait_seconds)
 
     def connect(self, *, application: str = "") -> SqliteConnection:
@@ -103,6 +94,8 @@ class CopyDatabase(SqliteDatabase):
         try:
             with speaking_of(self.shown):
                 self._attach(connection)
+                if not self._lasting:
+                    connection.execute("PRAGMA main.synchronous = NORMAL")
             if not _is_migrated(connection):  # whoever made the file was killed in between
                 self._make_file()
             self._settle(connection)
@@ -135,8 +128,6 @@ class CopyDatabase(SqliteDatabase):
         migrating.apply(self.plain)
 
     def _attach(self, connection: sqlite3.Connection) -> None:
-        # Without it rows that are replaced (INSERT OR REPLACE) would go without a trigger, and so without a note.
-        connection.execute("PRAGMA recursive_triggers=ON")
         connection.execute(f"ATTACH DATABASE ? AS {_PRODUCTION}", (uri_of(self.live.path, read_only=True),))
         # Nobody attaches the live file a second time, and writable.
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 1)
@@ -158,16 +149,11 @@ class CopyDatabase(SqliteDatabase):
         """Have the file hold what it should."""
         if self._is_current(connection):
             return
-        super().begin(connection)
-        try:
+        with transaction(self.plain, connection):
             # Somebody else may have done it while we waited.
             if not self._is_current(connection):
                 run = self._run_on(connection)
                 _make_again(run, self.key, self._check(read_row(run, _PRODUCTION, self.key)))
-            connection.commit()
-        except BaseException:
-            connection.rollback()
-            raise
 
     def _check(self, row: FileRow | None) -> FileRow:
         """Raises `ReplayError` unless the file can be made from the shadow tables."""

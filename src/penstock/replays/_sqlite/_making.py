@@ -8,12 +8,11 @@ import msgspec
 
 from penstock.errors import ReplayError
 from penstock.projections._engine import _checkpoints
-from penstock.projections._engine._sql import transaction
 from penstock.replays._sqlite._capture import end_capture
-from penstock.replays._sqlite._file import CopyDatabase, make_triggers, wipe
+from penstock.replays._sqlite._file import OURS, CopyDatabase, make_triggers, transaction, wipe
 from penstock.replays._sqlite._rows import FileRow, new_name, read_row, write_row
 from penstock.replays._sqlite._shapes import Run, TableShape, read_names, read_shape
-from penstock.replays._sqlite._statements import quoted
+from penstock.replays._sqlite._statements import folded, quoted
 from penstock.replays.abc import Candidate, CopiedTable, Part
 from penstock.store import migrating
 from penstock.store.database import Connection, Database
@@ -62,13 +61,13 @@ def make(
         wipe(run)
         for table in tables:
             if table.definition is None:
-                _make_alike(run, table.name, live.get(table.name.casefold()))
+                _make_alike(run, table.name, live.get(folded(table.name)))
         for candidate in candidates:
             candidate.handlers.prepare(connection)
         names = tuple(read_names(run, "main"))
         for name in names:
             shape = read_shape(run, "main", name)
-            production = live.get(name.casefold())
+            production = live.get(folded(name))
             if shape is not None and production is not None:
                 missing = {
                     each: sql for each, sql in production.triggers.items() if each not in shape.triggers
@@ -94,7 +93,7 @@ def _read_live(database: CopyDatabase, names: Sequence[str]) -> dict[str, TableS
                     raise
                 continue
             if shape is not None:
-                found[name.casefold()] = shape
+                found[folded(name)] = shape
         return found
 
 
@@ -121,7 +120,7 @@ def _begin_checkpoints(
     candidates: Sequence[Candidate],
     part: Part,
 ) -> None:
-    for table in ("penstock_checkpoints", "penstock_projections", "penstock_projection_failures"):
+    for table in OURS:
         run(f"DELETE FROM main.{table}")
     names = [each.plan.name for each in candidates]
     for candidate in candidates:

@@ -14,7 +14,7 @@ from penstock.replays._sqlite._file import OURS, CopyDatabase, place_of
 from penstock.replays._sqlite._rows import FileRow, Shadow, Shadows, columns_of, new_name, write_row
 from penstock.replays._sqlite._shadows import COPY, drop_shadows, make_shadow
 from penstock.replays._sqlite._shapes import Run, TableShape, shadow_name
-from penstock.replays._sqlite._statements import quoted
+from penstock.replays._sqlite._statements import folded, quoted
 from penstock.replays.abc import Finding, Part
 
 __all__ = ["exchange_part", "findings_of_part"]
@@ -33,23 +33,26 @@ def findings_of_part(
             "it has neither keys nor streams, so it is not known which rows are its own; a copy from a position on is "
             "for looking at",
         )
-    columns = {table.casefold(): column for table, column in part.rows.items()}
-    old = {shape.name.casefold(): shape for shape in live}
+    columns = {folded(table): column for table, column in part.rows.items()}
+    old = {folded(shape.name): shape for shape in live}
     for shape in copied:
         subject, column, before = (
             f"table {shape.name}",
-            columns.get(shape.name.casefold()),
-            old.get(shape.name.casefold()),
+            columns.get(folded(shape.name)),
+            old.get(folded(shape.name)),
         )
         if column is None:
             yield Finding(
-                "refusal", subject, "it is not said by which column its rows belong to a key; say it (rows=)"
+                "refusal",
+                subject,
+                "it is not said by which column its rows belong to a key; create the replay with "
+                f"--rows {shape.name}=COLUMN (in Python rows=)",
             )
-        elif column not in shape.columns:
+        elif folded(column) not in map(folded, shape.columns):
             yield Finding(
                 "refusal", subject, f"it has no column {column!r}, by which its rows are to belong to a key"
             )
-        elif before is None or set(before.columns) != set(shape.columns):
+        elif before is None or {*map(folded, before.columns)} != {*map(folded, shape.columns)}:
             yield Finding(
                 "refusal",
                 subject,
@@ -68,14 +71,14 @@ def exchange_part(
     if reasons := [f"{each.subject}: {each.message}" for each in findings_of_part(old, new, part)]:
         raise ReplayRefusedError(database.key, step=_STEP, reasons=reasons)
     keys = json.dumps(_keys(part))
-    columns = {table.casefold(): column for table, column in part.rows.items()}
+    columns = {folded(table): column for table, column in part.rows.items()}
     drop_shadows(live, database.key)
     for shape in old:
         for trigger in shape.triggers:
             live(f"DROP TRIGGER main.{quoted(trigger)}")
     for shape in new:
         make_shadow(live, place_of(database.key), shape)
-        _exchange_rows(database, live, shape, columns[shape.name.casefold()], keys)
+        _exchange_rows(database, live, shape, columns[folded(shape.name)], keys)
     for shape in old:
         for sql in shape.triggers.values():
             live(sql)

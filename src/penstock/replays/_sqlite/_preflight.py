@@ -17,7 +17,7 @@ from penstock.replays._sqlite._part import findings_of_part
 from penstock.replays._sqlite._rows import Shadows, read_row
 from penstock.replays._sqlite._shadows import make_shadow
 from penstock.replays._sqlite._shapes import SHADOW, Run, TableShape, read_names
-from penstock.replays._sqlite._statements import names_in, quoted
+from penstock.replays._sqlite._statements import folded, names_in, quoted
 from penstock.replays._sqlite._switching import Exchange, exchange, only_live
 from penstock.replays.abc import Finding, Part
 
@@ -85,13 +85,14 @@ def _of_tables(
     live: Sequence[TableShape],
     copied: Sequence[TableShape],
 ) -> Iterator[Finding]:
-    old = {shape.name.casefold(): shape for shape in live}
+    old = {folded(shape.name): shape for shape in live}
     for shape in copied:
-        before = old.get(shape.name.casefold())
+        before = old.get(folded(shape.name))
         if before is None:
             yield Finding("note", f"table {shape.name}", "there is no live one yet; the switch makes it")
             continue
-        if gone := [name for name in before.columns if name not in shape.columns]:
+        kept = {folded(name) for name in shape.columns}
+        if gone := [name for name in before.columns if folded(name) not in kept]:
             yield Finding(
                 "warning",
                 f"table {shape.name}",
@@ -115,15 +116,15 @@ def _of_tables(
 
 def _of_references(run: Run, names: Sequence[str]) -> Iterator[Finding]:
     """Views and other tables that name the copied ones."""
-    copied = {name.casefold() for name in names}
+    copied = {folded(name) for name in names}
     others = run(
         "SELECT type, name, sql FROM production.sqlite_master WHERE type IN ('view', 'table') AND sql IS NOT NULL "
         "AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name NOT LIKE 'penstock!_%' ESCAPE '!' ORDER BY name"
     ).fetchall()
     for kind, name, sql in others:
-        if name.casefold() in copied:
+        if folded(name) in copied:
             continue
-        if kind == "view" and (used := sorted(copied & {each.casefold() for each in names_in(sql)})):
+        if kind == "view" and (used := sorted(copied & {folded(each) for each in names_in(sql)})):
             yield Finding(
                 "note", f"view {name}", f"it goes on reading {', '.join(used)}, and shows what is live then"
             )
@@ -137,7 +138,7 @@ def _of_foreign_keys(run: Run, child: str, copied: set[str]) -> Iterator[Finding
         keys.setdefault(row[0], []).append(row)
     for parts in keys.values():
         parent = parts[0][2]
-        if parent.casefold() not in copied:
+        if folded(parent) not in copied:
             continue
         yield Finding("note", f"table {child}", f"its foreign key goes on referring to {parent}, by name")
         if orphans := _orphans(run, child, parent, sorted(parts, key=lambda each: each[1])):
@@ -157,7 +158,7 @@ def _orphans(run: Run, child: str, parent: str, parts: Sequence[Any]) -> int:
         return 0
     primary = [each[1] for each in sorted((each for each in info if each[5]), key=lambda each: each[5])]
     to = [part[4] or (primary[number] if number < len(primary) else "") for number, part in enumerate(parts)]
-    if not all(each in {column[1] for column in info} for each in to):
+    if not {*map(folded, to)} <= {folded(column[1]) for column in info}:
         return 0
     same = " AND ".join(
         f"p.{quoted(name)} = c.{quoted(part[3])}" for name, part in zip(to, parts, strict=True)

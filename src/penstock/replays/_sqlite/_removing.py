@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from penstock.errors import ReplayBusyError
-from penstock.projections._engine._sql import transaction
-from penstock.replays._sqlite._file import OURS, CopyDatabase, EagerFile
+from penstock.replays._sqlite._file import OURS, CopyDatabase, transaction
 from penstock.replays._sqlite._making import run_on
 from penstock.replays._sqlite._rows import delete_row, read_row, write_row
 from penstock.replays._sqlite._shadows import Pace, clear_shadows, drop_shadows
@@ -25,7 +24,7 @@ _PAUSE_SECONDS: Final = 0.02
 
 def remove(database: CopyDatabase) -> None:
     """Remove the copy. Raises `ReplayBusyError` as long as others have its file open: it is as it was then."""
-    live = EagerFile(database.live.name, database.live.path, lock_wait_seconds=database.lock_wait_seconds)
+    live = database.live
     with closing(live.connect()) as connection:
         run = run_on(live, connection)
         with alone(database), transaction(live, connection):
@@ -47,8 +46,8 @@ def remove(database: CopyDatabase) -> None:
 def alone(database: CopyDatabase) -> Iterator[None]:
     """Have the file, if it is there, open alone until the block ends. Raises `ReplayBusyError` while others have it."""
     ends = time.monotonic() + _PATIENCE_SECONDS
-    while database.path.exists():
-        with closing(_opened(database.path)) as connection:
+    while (connection := _opened(database.path)) is not None:
+        with closing(connection):
             if _is_alone(connection):
                 yield
                 return
@@ -61,7 +60,7 @@ def alone(database: CopyDatabase) -> Iterator[None]:
 def _remove_file(key: str, path: Path) -> None:
     """Remove a file that nobody has open: one who had would go on with a log of that name, and spoil a later file's."""
     ends = time.monotonic() + _PATIENCE_SECONDS
-    while path.exists() and not _removed(path):
+    while not _removed(path):
         if time.monotonic() > ends:
             raise _is_open(key, path)
         time.sleep(_PAUSE_SECONDS)
@@ -71,8 +70,11 @@ def _remove_file(key: str, path: Path) -> None:
 
 
 def _removed(path: Path) -> bool:
-    """Remove it under a lock that only one has who is alone; whether that was had."""
-    with closing(_opened(path)) as connection:
+    """Remove it under a lock that only one has who is alone; whether it is gone."""
+    connection = _opened(path)
+    if connection is None:
+        return True
+    with closing(connection):
         if not _is_alone(connection):
             return False
         with contextlib.suppress(FileNotFoundError):
@@ -82,8 +84,14 @@ def _removed(path: Path) -> bool:
     return True
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{uri_of(path)}?mode=rw", uri=True, timeout=0.2, isolation_level=None)
+def _opened(path: Path) -> sqlite3.Connection | None:
+    """A connection to the file as it is; ``None`` where there is none (any more)."""
+    try:
+        return sqlite3.connect(f"{uri_of(path)}?mode=rw", uri=True, timeout=0.2, isolation_level=None)
+    except sqlite3.OperationalError:
+        if path.exists():
+            raise
+        return None
 
 
 def _is_alone(connection: sqlite3.Connection) -> bool:

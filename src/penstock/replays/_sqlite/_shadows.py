@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from penstock.errors import ReplayError
-from penstock.projections._engine._sql import transaction
 from penstock.replays._sqlite import _capture
 from penstock.replays._sqlite._capture import log_name
-from penstock.replays._sqlite._file import CopyDatabase, EagerFile, place_of
+from penstock.replays._sqlite._file import CopyDatabase, PlainFile, place_of, transaction
 from penstock.replays._sqlite._making import read_shapes, run_on
 from penstock.replays._sqlite._rows import (
     FileRow,
@@ -29,7 +28,7 @@ from penstock.replays._sqlite._rows import (
 )
 from penstock.replays._sqlite._shapes import Run, TableShape, read_names, shadow_name
 from penstock.replays._sqlite._statements import is_by_rowid, quoted, renamed_index, renamed_table
-from penstock.store._sqlite._database import uri_of
+from penstock.store._sqlite._database import SqliteDatabase, uri_of
 
 __all__ = [
     "COPY",
@@ -80,7 +79,7 @@ class Pace:
 def bring_up(database: CopyDatabase, say: Callable[[str], None]) -> None:
     """Have shadow tables of the copy's that lack few changes. Repeatable, also after it was killed."""
     shapes, changes = _note_changes(database)
-    live = EagerFile(database.live.name, database.live.path, lock_wait_seconds=database.lock_wait_seconds)
+    live = PlainFile(database.live.name, database.live.path, lock_wait_seconds=database.lock_wait_seconds)
     with closing(live.connect()) as connection:
         # These transactions need not be on the disk when they end: what the row says is written with them. A log that
         # loses its end loses both.
@@ -114,7 +113,7 @@ class _Following:
     def __init__(
         self,
         database: CopyDatabase,
-        live: EagerFile,
+        live: PlainFile,
         connection: sqlite3.Connection,
         shapes: Sequence[TableShape],
         changes: str,
@@ -301,7 +300,12 @@ def _shadow_tables(run: Run, key: str, keep: Sequence[str]) -> list[str]:
 
 
 def clear_shadows(
-    database: EagerFile, connection: sqlite3.Connection, key: str, pace: Pace, *, keep: Sequence[str] = ()
+    database: SqliteDatabase,
+    connection: sqlite3.Connection,
+    key: str,
+    pace: Pace,
+    *,
+    keep: Sequence[str] = (),
 ) -> None:
     """Empty the shadow tables of a copy, in short transactions: to drop a large one keeps writers out for long.
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from penstock.errors import ReplayError
-from penstock.replays._sqlite._statements import is_by_rowid, quoted, words_of
+from penstock.replays._sqlite._statements import folded, is_by_rowid, quoted, words_of
 
 __all__ = ["SHADOW", "Run", "TableShape", "read_names", "read_shape", "shadow_name"]
 
@@ -82,7 +82,7 @@ def read_shape(run: Run, schema: str, name: str) -> TableShape | None:
     has_rowid = is_by_rowid(sql)
     kinds = [each[2].upper() for each in info if each[5]]
     is_alias = kinds == ["INTEGER"] and "DESC" not in words_of(sql)
-    named = {each[1].casefold() for each in info}
+    named = {folded(each[1]) for each in info}
     rowid = next((each for each in _ROWIDS if each not in named), None)
     if has_rowid and rowid is None:
         raise ReplayError(

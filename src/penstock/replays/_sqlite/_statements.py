@@ -5,10 +5,22 @@ names are found by their place. All that is not about names is left as it is.
 """
 
 import re
+import string
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-__all__ = ["is_by_rowid", "names_in", "quoted", "renamed_index", "renamed_table", "words_of"]
+from penstock.store._quoting import quoted
+
+__all__ = [
+    "folded",
+    "is_by_rowid",
+    "names_in",
+    "parts_of_index",
+    "quoted",
+    "renamed_index",
+    "renamed_table",
+    "words_of",
+]
 
 _TOKEN: Final = re.compile(
     r"\s+|--[^\n]*|/\*.*?(?:\*/|\Z)"
@@ -17,10 +29,12 @@ _TOKEN: Final = re.compile(
     re.DOTALL,
 )
 
+_SMALL: Final = {ord(capital): ord(capital.lower()) for capital in string.ascii_uppercase}
 
-def quoted(name: str) -> str:
-    """A name as it is written in SQL."""
-    return '"' + name.replace('"', '""') + '"'
+
+def folded(name: str) -> str:
+    """A name as SQLite compares it: the case of the letters A to Z does not count, that of others does."""
+    return name.translate(_SMALL)
 
 
 def is_by_rowid(sql: str) -> bool:
@@ -46,6 +60,23 @@ def renamed_index(sql: str, name: str, table: str) -> str:
     tokens[_after(tokens, "INDEX")] = _Token(quoted(name))
     tokens[_after(tokens, "ON")] = _Token(quoted(table))
     return _joined(tokens)
+
+
+def parts_of_index(sql: str) -> tuple[list[str], str]:
+    """What an index is of, without the direction of each; and its condition, if it has one."""
+    tokens = _significant(sql)
+    start = _after(tokens, "ON") + 2
+    parts, depth = [list[_Token]()], 1
+    while depth:
+        token = tokens[start]
+        start += 1
+        depth += (token.text == "(") - (token.text == ")")
+        if depth == 1 and token.text == ",":
+            parts.append([])
+        elif depth:
+            parts[-1].append(token)
+    shown = [_joined(each[:-1] if each[-1].word in ("ASC", "DESC") else each).strip() for each in parts]
+    return shown, _joined(tokens[start + 1 :]).strip()
 
 
 def names_in(sql: str) -> set[str]:

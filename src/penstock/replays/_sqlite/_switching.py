@@ -7,6 +7,7 @@ schema anew, because renaming has raised its number.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -33,8 +34,9 @@ from penstock.replays._sqlite._rows import (
 )
 from penstock.replays._sqlite._shadows import COPY, apply_changes, is_undisturbed, make_shadow, shadow_index
 from penstock.replays._sqlite._shapes import Run, TableShape, read_names, shadow_name
-from penstock.replays._sqlite._statements import quoted, renamed_index, renamed_table
+from penstock.replays._sqlite._statements import folded, quoted, renamed_index, renamed_table
 from penstock.replays.abc import Held, Part, Switched
+from penstock.store._sqlite._errors import speaking_of
 
 __all__ = ["Exchange", "exchange", "only_live", "switch"]
 
@@ -73,7 +75,7 @@ def switch(
     tries, done = 0, None
     ends = time.monotonic() + _PATIENCE_SECONDS
     while done is None:
-        with meet() as held:
+        with meet() as held, speaking_of(database.live.shown):
             done = _tried(database, part, held, record, tries)
         if done is None:
             tries += 1
@@ -131,7 +133,7 @@ def _switch(database: CopyDatabase, live: Run, copied: Run, part: Part) -> tuple
     names = read_names(copied, "main")
     shapes = read_shapes(copied, "main", names)
     # What the copy's file has committed is read here, in SQL: values stay what they are.
-    live(f"ATTACH DATABASE ? AS {COPY}", (str(database.path),))
+    live(f"ATTACH DATABASE ? AS {COPY}", (os.fsencode(database.path),))
     if not part.is_whole:
         exchange_part(database, live, read_shapes(live, "main", names), shapes, part)
         return tuple(names)
@@ -145,12 +147,12 @@ def _switch(database: CopyDatabase, live: Run, copied: Run, part: Part) -> tuple
     _carry_statistics(live, shapes)
     for name in projections:
         _exchange_checkpoints(live, key, name)
-    former = [each for each in plan.live if each.name.casefold() not in row.shadows.kept]
+    former = [each for each in plan.live if folded(each.name) not in row.shadows.kept]
     shadows = Shadows(
         new_name(),
         {each.name: Shadow(is_filled=True) for each in former},
         0,
-        tuple(each.name.casefold() for each in kept),
+        tuple(folded(each.name) for each in kept),
     )
     for shape in kept:
         # It stays where readers look for it, and the former version goes on with a table of its own.
@@ -170,8 +172,8 @@ def only_live(run: Run, schema: str, projections: Sequence[str], names: Sequence
             (name,),
         ).fetchone()
         if row is not None:
-            found.update(each.casefold() for each in msgspec.json.decode(row[0], type=list[str]))
-    return found - {name.casefold() for name in names}
+            found.update(folded(each) for each in msgspec.json.decode(row[0], type=list[str]))
+    return found - {folded(name) for name in names}
 
 
 def _carry_sequence(live: Run, place: str, shape: TableShape) -> None:
@@ -210,8 +212,8 @@ def exchange(run: Run, plan: Exchange) -> None:
             "a connection that renames tables has foreign keys switched on, which would rename those, too"
         )
     # SQLite does not tell names apart by their case.
-    new = {shape.name.casefold(): shape for shape in plan.copied}
-    old = {shape.name.casefold(): shape for shape in plan.live}
+    new = {folded(shape.name): shape for shape in plan.copied}
+    old = {folded(shape.name): shape for shape in plan.live}
     run("PRAGMA legacy_alter_table=ON")
     for shape in plan.live:
         for trigger in shape.triggers:

@@ -12,7 +12,7 @@ from penstock.replays._sqlite._fence import SqliteFence
 from penstock.replays._sqlite._file import CopyDatabase
 from penstock.replays._sqlite._making import run_on
 from penstock.replays._sqlite._shapes import read_names
-from penstock.replays._sqlite._statements import quoted
+from penstock.replays._sqlite._statements import folded, quoted
 from penstock.replays.abc import Candidate, Comparing, CopiedTable, CopySize, Finding, Held, Part, Switched
 from penstock.replays.verifying._sqlite import comparing_files
 from penstock.store.database import Database
@@ -48,6 +48,7 @@ class SqliteCopy:
         self.live_database: Database = live
         self._file = CopyDatabase(key, file)
         self.database: Database = self._file
+        self.building: Database = CopyDatabase(key, file, lasting=False)
         self.where = str(self._file.path)
         self.projections = tuple(projections)
         self.part = part or Part()
@@ -67,8 +68,8 @@ class SqliteCopy:
         return self._tables
 
     def _with(self, names: Sequence[str]) -> tuple[CopiedTable, ...]:
-        known = {each.name.casefold() for each in self._declared}
-        return (*self._declared, *(CopiedTable(each) for each in names if each.casefold() not in known))
+        known = {folded(each.name) for each in self._declared}
+        return (*self._declared, *(CopiedTable(each) for each in names if folded(each) not in known))
 
     def exists(self) -> bool:
         """Whether it was made."""
@@ -94,7 +95,7 @@ class SqliteCopy:
         _making.empty(self._file, self.part)
 
     def finish(self) -> None:
-        """Have the planner know the tables, and the log written back."""
+        """Have the planner know the tables, and the log on disk and written back."""
         with closing(self._file.connect()) as connection:
             run = run_on(self._file, connection)
             run("PRAGMA main.analysis_limit = 1000")

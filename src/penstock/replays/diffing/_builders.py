@@ -19,11 +19,13 @@ from penstock.replays.diffing._exchange import COMMAND, Answer, Request, StoreAt
 from penstock.replays.diffing._places import Place, live_file, scratch_at
 from penstock.replays.diffing._scratch import Scratch
 from penstock.replays.diffing._sides import Asked, Here, NamedApp, Revision
+from penstock.replays.diffing._workrooms import Workroom
 from penstock.replays.diffing.values import Side
 
 __all__ = ["Builder", "Job"]
 
 _LAST_WORDS: Final = 2000
+_AT_ONCE: Final = 64 * 1024
 _END_SECONDS: Final = 5.0
 
 
@@ -44,8 +46,8 @@ class Job:
 class Builder:
     """Builds one side into a throw-away database, in a folder of its own."""
 
-    def __init__(self, workplace: Workplace, asked: Asked, job: Job, place: Place, work: Path) -> None:
-        self._workplace, self._asked, self._job, self._work = workplace, asked, job, work
+    def __init__(self, workplace: Workplace, asked: Asked, job: Job, place: Place, room: Workroom) -> None:
+        self._workplace, self._asked, self._job, self._room = workplace, asked, job, room
         self._place = place
         self._scratch: Scratch | None = None
 
@@ -82,7 +84,9 @@ class Builder:
         return await build(self._workplace, projections, self._scratch, source)
 
     async def _at(self, revision: Revision) -> Built:
-        checkout = await asyncio.to_thread(check_out, revision.root, revision.commit, self._work / "checkout")
+        checkout = await asyncio.to_thread(
+            check_out, revision.root, revision.commit, self._room.path / "checkout"
+        )
         folder = checkout.moved(self._job.folder)
         if not folder.is_dir() or folder == self._job.folder:
             raise ReplayError(
@@ -97,7 +101,8 @@ class Builder:
 
     async def _elsewhere(self, folder: Path, more: dict[str, str], *, app: str, config: str) -> Built:
         """In a process of its own, whose modules are those of *folder*."""
-        answer = self._work / "answer.json"
+        answer = self._room.path / "answer.json"
+        await asyncio.to_thread(self.scratch.claim)
         projections = [
             each for name, each in self._workplace.projections.items() if name in self._job.projections
         ]
@@ -117,18 +122,20 @@ class Builder:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
+            pass_fds=self._room.locks,
         )
         try:
-            _, errors = await process.communicate(msgspec.json.encode(request))
+            errors = await _asked(process, msgspec.json.encode(request))
         finally:
             await _ended(process)
         label = _label(self._asked)
-        if not answer.exists():
+        try:
+            found = msgspec.json.decode(answer.read_bytes(), type=Answer)
+        except (FileNotFoundError, msgspec.DecodeError) as failure:
             words_of_it = errors.decode(errors="replace").strip()[-_LAST_WORDS:]
             raise ReplayError(
                 f"{label} could not be built: its process ended with {process.returncode}: {words_of_it}"
-            )
-        found = msgspec.json.decode(answer.read_bytes(), type=Answer)
+            ) from failure
         if found.failure:
             raise ReplayError(f"{label} could not be built: {found.failure}")
         return found.built
@@ -139,6 +146,20 @@ class Builder:
 
 
 _PROJECTION_HINT: Final = "projection:NAME"
+
+
+async def _asked(process: asyncio.subprocess.Process, request: bytes) -> bytes:
+    """Send a request; the last of what the process said of errors. Its input stays open as long as anybody waits."""
+    assert process.stdin is not None
+    assert process.stderr is not None
+    with contextlib.suppress(ConnectionError):
+        process.stdin.write(request + b"\n")
+        await process.stdin.drain()
+    errors = b""
+    while said := await process.stderr.read(_AT_ONCE):
+        errors = (errors + said)[-_AT_ONCE:]
+    await process.wait()
+    return errors
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

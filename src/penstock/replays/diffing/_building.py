@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from typing import Any, Final, cast
 
 import msgspec
@@ -70,13 +69,10 @@ async def build(
     projections: Sequence[Projection],
     scratch: Scratch,
     source: Source,
-    *,
-    tell: Callable[[int], None] = lambda handled: None,
 ) -> Built:
     """Make *scratch*, and have the handlers of *projections* handle the events of *source* there.
 
-    *tell* is called now and then, from another thread, with how many events were handled. Cancelled, it ends after a
-    page.
+    Cancelled, it ends after a page.
 
     Raises:
         ReplayError: A table cannot be made there, or a handler failed; the live read model is as it was.
@@ -84,7 +80,7 @@ async def build(
     """
     candidates = await _candidates(workplace, projections, scratch, source)
     tables = copied_tables(projections)
-    return await _in_thread(lambda stopping: _made(scratch, tables, candidates, source, stopping, tell))
+    return await _in_thread(lambda stopping: _made(scratch, tables, candidates, source, stopping))
 
 
 async def go_on(
@@ -92,9 +88,7 @@ async def go_on(
 ) -> Built:
     """Handle what *source* has besides, in one that was built before. Raises as `build`."""
     candidates = await _candidates(workplace, projections, scratch, source)
-    return await _in_thread(
-        lambda stopping: _played(scratch, candidates, source, stopping, lambda handled: None)
-    )
+    return await _in_thread(lambda stopping: _played(scratch, candidates, source, stopping))
 
 
 async def _in_thread(work: "Callable[[Callable[[], bool]], Built]") -> Built:
@@ -169,7 +163,6 @@ def _made(
     candidates: Sequence[_Candidate],
     source: Source,
     is_stopping: Callable[[], bool],
-    tell: Callable[[int], None],
 ) -> Built:
     try:
         scratch.make(tables, [each.supervised.handlers for each in candidates])
@@ -179,7 +172,7 @@ def _made(
         names = ", ".join(repr(each.supervised.plan.name) for each in candidates)
         says = hint(failure, candidates[0].live, scratch.database.dialect)
         raise ReplayError(f"the tables of {names} cannot be made: {failure}{says}") from failure
-    return _played(scratch, candidates, source, is_stopping, tell)
+    return _played(scratch, candidates, source, is_stopping)
 
 
 def _played(
@@ -187,13 +180,11 @@ def _played(
     candidates: Sequence[_Candidate],
     source: Source,
     is_stopping: Callable[[], bool],
-    tell: Callable[[int], None],
 ) -> Built:
-    began, handled = time.monotonic(), 0
+    began = time.monotonic()
     plans = [each.supervised.plan for each in candidates]
     names = [plan.name for plan in plans]
-    for each in candidates:
-        handled += _run(scratch, each, source, names, is_stopping, partial(_tell, tell, handled))
+    handled = sum(_run(scratch, each, source, names, is_stopping) for each in candidates)
     with closing(scratch.database.connect()) as connection:
         for each in candidates:
             _show_state(scratch, connection, each.supervised)
@@ -208,31 +199,16 @@ def _played(
     )
 
 
-def _tell(tell: Callable[[int], None], before: int, handled: int) -> None:
-    tell(before + handled)
-
-
 def _run(
     scratch: Scratch,
     candidate: _Candidate,
     source: Source,
     names: Sequence[str],
     is_stopping: Callable[[], bool],
-    tell: Callable[[int], None],
 ) -> int:
     """How many events were handled."""
-    run: ProjectionRun
-    told = 0
-
-    def looked() -> bool:
-        nonlocal told
-        if run.handled != told:
-            told = run.handled
-            tell(told)
-        return is_stopping()
-
     run = ProjectionRun(
-        candidate.supervised, scratch.database, source.reader, LeaseTerms(_LEASE), looked, tuple(names)
+        candidate.supervised, scratch.database, source.reader, LeaseTerms(_LEASE), is_stopping, tuple(names)
     )
     try:
         run.open()

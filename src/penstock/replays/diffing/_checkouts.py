@@ -43,12 +43,19 @@ class Checkout:
 
 
 def root_of(folder: Path) -> Path | None:
-    """The top of the repository that a folder is in; ``None`` if it is in none, or there is no git."""
+    """The top of the repository that a folder is in; ``None`` if it is in none, or there is no git.
+
+    Raises `UsageError` if git does not say, as for a repository of another user.
+    """
     try:
         found = _git(folder, "rev-parse", "--show-toplevel")
     except FileNotFoundError:
         return None
-    return Path(found.stdout.strip()).resolve() if found.returncode == 0 and found.stdout.strip() else None
+    if found.returncode and "not a git repository" not in found.stderr:
+        raise UsageError(
+            f"git does not read the repository that {folder} is in; {' '.join(found.stderr.split())}"
+        )
+    return Path(found.stdout.strip()).resolve() if found.stdout.strip() else None
 
 
 def commit_of(root: Path, revision: str) -> str | None:
@@ -85,7 +92,7 @@ def _git(
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **(more or {})},
+            env={**os.environ, "LC_ALL": "C", **(more or {})},
         )
     except PermissionError as failure:
         raise UsageError(f"git cannot be run: {failure}; compare apps by MODULE:NAME") from failure

@@ -1,7 +1,6 @@
 """Comparing two versions: each plays the same events into a throw-away database, then the databases are compared."""
 
 import asyncio
-import tempfile
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from penstock.replays.diffing._exchange import StoreAt
 from penstock.replays.diffing._lines import load_lines
 from penstock.replays.diffing._places import Place, only_store
 from penstock.replays.diffing._sides import Here, asked
+from penstock.replays.diffing._workrooms import Workroom, clear_leftovers, workroom
 from penstock.replays.diffing.values import Difference, Side
 from penstock.store._sqlite._database import SqliteDatabase
 
@@ -63,15 +63,17 @@ async def diff(workplace: Workplace, comparison: Comparison, *, say: Say = lambd
     checked(comparison.chosen)
     folder = Path.cwd()
     sides = [asked(text, folder) for text in (comparison.before, comparison.after)]
-    with tempfile.TemporaryDirectory(prefix="penstock-diff-") as temporary, ExitStack() as stack:
-        work = Path(temporary)
+    await asyncio.to_thread(clear_leftovers)
+    with ExitStack() as stack:
+        room = stack.enter_context(workroom("diff"))
+        work = room.path
         store, chosen = await _events(workplace, comparison, work, say)
         job = Job(comparison.projections, store, chosen, folder, comparison.app, comparison.config)
         builders: list[Builder] = []
         for side, name in zip(sides, _NAMES, strict=True):
             (work / name).mkdir()
             place = _place(comparison, work / name)
-            builders.append(Builder(workplace, side, job, place, work / name))
+            builders.append(Builder(workplace, side, job, place, Workroom(work / name, room.locks)))
             stack.callback(builders[-1].drop)
         say("building both")
         before, after = await _both(*(builder.build() for builder in builders))

@@ -39,6 +39,10 @@ class Scratch(Protocol):
         """Where they write."""
         ...
 
+    def claim(self) -> None:
+        """Have nobody take it for left behind, until it is removed or this process ends. Harmless to repeat."""
+        ...
+
     def make(self, tables: Sequence[CopiedTable], handlers: Sequence[Handlers]) -> None:
         """Make it, with the tables that code defines, that read models make, and *tables* that are only named.
 
@@ -147,6 +151,9 @@ class ScratchFile:
     def database(self) -> Database:
         """Where they write."""
         return self._database
+
+    def claim(self) -> None:
+        """Nothing: the folder that it is in is claimed."""
 
     def make(self, tables: Sequence[CopiedTable], handlers: Sequence[Handlers]) -> None:
         """Make it; tables that are only named are made like production's."""

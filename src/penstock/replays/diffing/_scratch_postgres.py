@@ -1,9 +1,11 @@
 """Throw-away copies in PostgreSQL: a schema of their own in a database that was named for it, and nothing else."""
 
+import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from penstock.errors import StoreError
 from penstock.projections._engine._sql import transaction
 from penstock.projections.abc import Handlers
 from penstock.replays._postgres.definitions import own_names
@@ -36,6 +38,22 @@ JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.at
 WHERE i.indrelid = ?::regclass AND i.indisprimary ORDER BY k.place"""
 
 
+_MARK: Final = "throw-away copy of penstock"
+"""What a schema says of itself."""
+_LOCK: Final = 1885696627
+"""The class of our advisory locks: ``pens`` in ASCII. Those of the store's writers are of one number, not two."""
+_IN_USE: Final = "SELECT pg_advisory_xact_lock_shared(?, hashtext(?))"
+_IS_LEFT: Final = "SELECT pg_try_advisory_xact_lock(?, hashtext(?))"
+# A transaction, which a pooler between leaves where it is, and which may last; not every server knows each limit.
+_LASTING: Final = """\
+SELECT set_config(name, '0', true) FROM pg_catalog.pg_settings
+ WHERE name IN ('transaction_timeout', 'idle_in_transaction_session_timeout')"""
+_LEFT: Final = """\
+SELECT nspname FROM pg_catalog.pg_namespace
+ WHERE nspname ~ '^penstock_(at|diff)_[0-9a-f]{12}$' AND pg_catalog.obj_description(oid, 'pg_namespace') = ?
+   AND pg_catalog.pg_has_role(nspowner, 'USAGE')"""
+
+
 class _SchemaDatabase(PostgresDatabase):
     """A database in which only the schema is looked up."""
 
@@ -64,6 +82,7 @@ class ScratchSchema:
         self._database = _SchemaDatabase("scratch", url, application="penstock throw-away", schema=schema)
         self._backend = PostgresBackend("scratch", url, schema=schema)
         self._backend.database = self._database
+        self._claim: Connection | None = None
 
     @property
     def backend(self) -> StoreBackend:
@@ -75,12 +94,29 @@ class ScratchSchema:
         """Where they write."""
         return self._database
 
+    def claim(self) -> None:
+        """Hold the lock that says that it is in use; schemas of which nobody does are removed before."""
+        if self._claim is not None:
+            return
+        outside, claim = self._outside, self._outside.connect()
+        try:
+            _clear_leftovers(outside, claim)
+            outside.begin(claim)
+            outside.execute(claim, _LASTING)
+            outside.execute(claim, _IN_USE, (_LOCK, self.schema))
+        except BaseException:
+            claim.close()
+            raise
+        self._claim = claim
+
     def make(self, tables: Sequence[CopiedTable], handlers: Sequence[Handlers]) -> None:
         """Make it; tables that are only named are made like those that the database has under that name."""
+        self.claim()
         definitions = [each.definition for each in tables if each.definition is not None]
         alike = [each for each in tables if each.definition is None]
         with closing(self._outside.connect()) as connection, transaction(self._outside, connection):
             self._outside.execute(connection, f"CREATE SCHEMA {quoted(self.schema)}")
+            self._outside.execute(connection, f"COMMENT ON SCHEMA {quoted(self.schema)} IS '{_MARK}'")
             named = {(each.schema, each.name) for each in tables} | own_names(
                 self._outside, connection, definitions
             )
@@ -118,6 +154,7 @@ class ScratchSchema:
     def reading(self) -> Connection:
         """A connection that can read it; every transaction on it only reads."""
         connection = self._database.connect()
+        connection.read_only = True
         self._database.execute(connection, "SET default_transaction_read_only = on")
         return connection
 
@@ -147,5 +184,19 @@ class ScratchSchema:
     def drop(self) -> None:
         """Remove it, with everything that is in it."""
         self._database.dispose()
-        with closing(self._outside.connect()) as connection:
+        claim, self._claim = self._claim, None
+        with contextlib.ExitStack() as stack:
+            if claim is not None:
+                stack.callback(claim.close)
+            connection = stack.enter_context(closing(self._outside.connect()))
             self._outside.execute(connection, f"DROP SCHEMA IF EXISTS {quoted(self.schema)} CASCADE")
+
+
+def _clear_leftovers(outside: Database, connection: Connection) -> None:
+    """Remove schemas of which nobody holds the lock; what cannot be removed is left to the next one."""
+    for [name] in outside.execute(connection, _LEFT, (_MARK,)).fetchall():
+        with contextlib.suppress(StoreError), transaction(outside, connection):
+            [is_left] = outside.execute(connection, _IS_LEFT, (_LOCK, name)).fetchone()
+            if is_left:
+                outside.execute(connection, "SET LOCAL lock_timeout = '1s'")
+                outside.execute(connection, f"DROP SCHEMA IF EXISTS {quoted(name)} CASCADE")

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -10,6 +11,7 @@ from typing import Any, Final, TypeAlias, cast
 import msgspec
 
 from penstock.replays.abc import Comparing
+from penstock.replays.verifying._postgres import undone
 from penstock.replays.verifying._subject import shown
 
 __all__ = ["Check", "run_checks", "run_samples"]
@@ -21,6 +23,8 @@ what is wrong: by a text or texts, by ``False``, or by raising. It reads one row
 _SHOWN_ROWS: Final = 3
 _MOST_ROWS: Final = 100_000
 _LONGEST_LABEL: Final = 120
+_READ_ONLY: Final = "25006"
+"""The SQLSTATE of a statement that writes in a transaction which only reads (appendix A of PostgreSQL's manual)."""
 
 
 def run_checks(comparing: Comparing, checks: Sequence[Check]) -> tuple[list[str], list[str]]:
@@ -51,24 +55,26 @@ def _run(
             try:
                 found = [*act(comparing, each)]
             except Exception as failure:  # noqa: BLE001  whatever a user's check raises is what it found
-                found = [f"{type(failure).__name__}: {failure}" if str(failure) else type(failure).__name__]
+                found = [_explained(failure)]
         failed += [f"{label}: {text}" for text in found]
         if not found:
             passed.append(label)
     return failed, passed
 
 
-@contextlib.contextmanager
-def _apart(comparing: Comparing) -> Iterator[None]:
+def _explained(failure: Exception) -> str:
+    cause: Any = failure.__cause__ or failure
+    if getattr(cause, "sqlstate", None) == _READ_ONLY or (
+        getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY
+    ):
+        return "it writes; what is compared can only be read"
+    return f"{type(failure).__name__}: {failure}" if str(failure) else type(failure).__name__
+
+
+def _apart(comparing: Comparing) -> contextlib.AbstractContextManager[None]:
     """A block that leaves the transaction as it was, also if a statement failed in it (PostgreSQL)."""
-    if comparing.database.dialect == "sqlite":
-        yield
-        return
-    comparing.database.execute(comparing.connection, "SAVEPOINT penstock_check")
-    try:
-        yield
-    finally:
-        comparing.database.execute(comparing.connection, "ROLLBACK TO SAVEPOINT penstock_check")
+    is_sqlite = comparing.database.dialect == "sqlite"
+    return contextlib.nullcontext() if is_sqlite else undone(comparing.database, comparing.connection)
 
 
 def _checked(comparing: Comparing, check: Check) -> Iterator[str]:
@@ -80,12 +86,17 @@ def _checked(comparing: Comparing, check: Check) -> Iterator[str]:
             yield f"{several}{count} {'row' if count == 1 else 'rows'} that should not be there: {first}"
         return
     answer = check(comparing)
-    if answer is False:
-        yield "it does not hold"
-    elif isinstance(answer, str) and answer:
-        yield answer
-    elif isinstance(answer, (list, tuple)):
-        yield from (str(each) for each in cast("Sequence[object]", answer))
+    match answer:
+        case None | True | "":
+            return
+        case False:
+            yield "it does not hold"
+        case str(text):
+            yield text
+        case Iterable():
+            yield from (str(each) for each in cast("Iterable[object]", answer))
+        case _:
+            yield f"it answers {answer!r}; a check says what is wrong by a text, by texts, or by False"
 
 
 def _sampled(comparing: Comparing, sql: str) -> Iterator[str]:

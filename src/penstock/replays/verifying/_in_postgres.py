@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from penstock.replays.abc import RowDifference
-from penstock.replays.verifying._subject import Found, Subject, quoted, row_difference
+from penstock.replays.verifying._subject import LONGEST, Found, Subject, counted, quoted, row_difference
 from penstock.store.database import Connection, Database
 
 __all__ = ["compare"]
@@ -22,6 +22,12 @@ _PLAIN: Final = frozenset(
 )
 """Types whose ``=`` means the same value."""
 _TEXTS: Final = frozenset({"text", "character varying"})
+_BRIEF: Final = _PLAIN - {"bytea", "numeric", "jsonb"}
+"""Types whose values are never long."""
+_IS_JSONB: Final = r"""
+strpos({0}::text, '\u0000') = 0 AND {0}::text !~* '[0-9]e[-+]?[0-9]{{4}}' AND regexp_replace(
+  replace({0}::text, '\\', ''), '\\ud[89ab][0-9a-f]{{2}}\\ud[c-f][0-9a-f]{{2}}', '', 'gi') !~* '\\ud[89a-f]'"""
+"""Whether a JSON can be jsonb: without the character zero, numbers out of all bounds, and halves of characters."""
 
 
 def _base(type_: str) -> str:
@@ -38,29 +44,52 @@ def _canonical(expression: str, type_: str) -> str:
         case "real" | "double precision":
             return f"({expression} + 0)"
         case "json":
-            # jsonb does not take what PostgreSQL's text could not hold.
-            return (
-                f"CASE WHEN strpos({expression}::text, '\\u0000') > 0 THEN {expression}::text "
-                f"ELSE {expression}::jsonb::text END"
-            )
+            is_jsonb = _IS_JSONB.format(expression)
+            return f"CASE WHEN {is_jsonb} THEN {expression}::jsonb::text ELSE {expression}::text END"
         case _:
             return expression
 
 
-def _differ(live: str, copied: str, type_: str) -> str:
-    """Whether two values are not the same, null being one."""
+def _comparable(expression: str, type_: str) -> str:
+    """An expression that ``=`` can compare with that of the other side, and finds equal if the values are the same.
+
+    A type of one's own is another one in each schema, collations may be others, and by some of them ``a`` is ``A``.
+    """
     base = _base(type_)
     if base in _PLAIN:
-        return f"{live} IS DISTINCT FROM {copied}"
-    if base in _TEXTS:
-        return f'{live} COLLATE "C" IS DISTINCT FROM {copied} COLLATE "C"'
-    one, other = (f"({_canonical(each, type_)})::text" for each in (live, copied))
-    return f'{one} COLLATE "C" IS DISTINCT FROM {other} COLLATE "C"'
+        return expression
+    text = expression if base in _TEXTS else f"({_canonical(expression, type_)})::text"
+    return f'{text} COLLATE "C"'
+
+
+def _type_compared(type_: str) -> str:
+    """The type of what is compared: that of the values, or text."""
+    return type_ if _base(type_) in _PLAIN else "text"
+
+
+def _differ(live: str, copied: str, type_: str) -> str:
+    """Whether two values are not the same, null being one."""
+    return f"{_comparable(live, type_)} IS DISTINCT FROM {_comparable(copied, type_)}"
 
 
 def _said(expression: str, type_: str) -> str:
-    """An expression that the driver can read whatever it is (an endless date), as JSON where that loses nothing."""
-    return f"{expression}::text" if _base(type_) in ("numeric", "json") else f"to_jsonb({expression})"
+    """An expression that the driver can read whatever it is (an endless date), as JSON where that loses nothing.
+
+    What is long is cut off as `shown` would, so that it is not sent.
+    """
+    base = _base(type_)
+    if base in _BRIEF:
+        return f"to_jsonb({expression})"
+    if base == "bytea":
+        length, unit, most = f"length({expression})", "bytes", LONGEST // 2
+        whole = beginning = f"'\\x' || encode(substring({expression} FROM 1 FOR {most}), 'hex')"
+    else:
+        whole = text = f"({expression})::text"
+        length, unit, most, beginning = f"length({text})", "characters", LONGEST, f"left({text}, {LONGEST})"
+    cut = f"{beginning} || '… (' || {length} || ' {unit})'"
+    if base not in _TEXTS and base not in ("bytea", "numeric", "json"):
+        whole, cut = f"to_jsonb({expression})", f"to_jsonb({cut})"
+    return f"CASE WHEN {length} > {most} THEN {cut} ELSE {whole} END"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +110,13 @@ class _Tables:
     @property
     def key(self) -> list[str]:
         """The key's columns, comparable with those of the other side."""
-        texts = self.subject.text_keys
-        return [f"{quoted(name)}::text" if name in texts else quoted(name) for name in self.subject.key]
+        return [_comparable(quoted(name), self.types.get(name, "")) for name in self.subject.key]
 
     @property
     def place(self) -> str:
         """The range that a row is in."""
         of_key = [
-            each if name in self.subject.text_keys else _canonical(each, self.types[name])
+            _canonical(each, self.types.get(name, ""))
             for name, each in zip(self.subject.key, self.key, strict=True)
         ]
         return f"(hashtextextended({_row(of_key)}, 1) & {_RANGES - 1})::int" if of_key else self.hash_place
@@ -96,7 +124,7 @@ class _Tables:
     @property
     def hash(self) -> str:
         """The hash of all that is compared of a row."""
-        texts = [each for each in self.key if each.endswith("::text")]
+        texts = [f"{quoted(name)}::text" for name in self.subject.key if name in self.subject.text_keys]
         return f"hashtextextended({_row([*texts, *self.canonical])}, 0)"
 
     @property
@@ -129,6 +157,10 @@ def _row(expressions: Sequence[str]) -> str:
 def compare(database: Database, connection: Connection, subject: Subject, *, rows: int) -> Found:
     """Compare one table."""
     tables = _Tables(subject, {each.name: each.type for each in subject.columns})
+    if not (subject.key or subject.columns):
+        return counted(
+            subject, *(_count(database, connection, tables, each) for each in (subject.live, subject.copy))
+        )
     if subject.copy_only:
         return _compared_copy_only(database, connection, tables, rows)
     live = _digests(database, connection, tables, subject.live)
@@ -141,6 +173,12 @@ def compare(database: Database, connection: Connection, subject: Subject, *, row
     narrowed = ranges if len(ranges) < _RANGES / 2 else None
     differing, found = _rows(database, connection, tables, narrowed, rows)
     return Found(live_rows, copy_rows, differing, found)
+
+
+def _count(database: Database, connection: Connection, tables: _Tables, table: str) -> int:
+    source = tables.source(table, None)
+    [count] = database.execute(connection, f"SELECT count(*) {source.sql}", source.parameters).fetchone()
+    return int(count)
 
 
 def _digests(
@@ -197,12 +235,15 @@ def _keyed(
     ).fetchone()
     if not differing:
         return 0, ()
-    types = {**tables.types, **dict.fromkeys(subject.text_keys, "text")}
     keys = [f"coalesce(l.k{number}, r.k{number})" for number in range(len(subject.key))]
     parts = ["l.p IS NULL", "r.p IS NULL"]
-    parts += [_said(key, types[name]) for name, key in zip(subject.key, keys, strict=True)]
+    parts += [
+        _said(key, _type_compared(tables.types.get(name, "")))
+        for name, key in zip(subject.key, keys, strict=True)
+    ]
     for number, (each, test) in enumerate(zip(subject.values, tests, strict=True)):
-        parts += [test, _said(f"l.c{number}", each.type), _said(f"r.c{number}", each.type)]
+        parts.append(test)
+        parts += [f"CASE WHEN {test} THEN {_said(f'{side}.c{number}', each.type)} END" for side in "lr"]
     found = database.execute(
         connection,
         f"SELECT {', '.join(parts)} {joined.sql}{where} ORDER BY {', '.join(keys)} LIMIT {most}",
@@ -233,7 +274,7 @@ def _bag(
     subject = tables.subject
     names = [f"t{number}" for number in range(len(subject.columns))]
     columns = ", ".join(
-        f"{_grouped(quoted(each.name), each.type)} AS {name}"
+        f"{_comparable(quoted(each.name), each.type)} AS {name}"
         for name, each in zip(names, subject.columns, strict=True)
     )
     live, copied = (tables.source(each, ranges) for each in (subject.live, subject.copy))
@@ -247,8 +288,7 @@ def _bag(
         connection, f"SELECT coalesce(sum(abs(d)), 0) FROM ({grouped}) g", parameters
     ).fetchone()
     typed = [
-        _said(name, each.type if _base(each.type) in _PLAIN else "text")
-        for name, each in zip(names, subject.columns, strict=True)
+        _said(name, _type_compared(each.type)) for name, each in zip(names, subject.columns, strict=True)
     ]
     found = database.execute(
         connection,
@@ -260,15 +300,9 @@ def _bag(
     )
 
 
-def _grouped(expression: str, type_: str) -> str:
-    """What rows of a bag are brought together by: the value where ``=`` means that, else its text."""
-    return expression if _base(type_) in _PLAIN else f"({_canonical(expression, type_)})::text"
-
-
 def _compared_copy_only(database: Database, connection: Connection, tables: _Tables, most: int) -> Found:
     """The rows of the copy, each beside the live one of its key."""
-    copied = tables.source(tables.subject.copy, None)
-    [count] = database.execute(connection, f"SELECT count(*) {copied.sql}", copied.parameters).fetchone()
+    count = _count(database, connection, tables, tables.subject.copy)
     if tables.subject.key:
         differing, found = _keyed(database, connection, tables, None, most, "RIGHT")
     else:

@@ -5,12 +5,13 @@ memory. Values are compared as SQLite does without a collation: 1 is 1.0, a text
 """
 
 import json
+import math
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from penstock.replays.abc import Column, RowDifference
-from penstock.replays.verifying._subject import Found, Subject, quoted, row_difference
+from penstock.replays.verifying._subject import LONGEST, Found, Subject, counted, quoted, row_difference
 from penstock.store.database import Connection, Database
 
 __all__ = ["compare"]
@@ -25,25 +26,24 @@ def _is_json(column: Column) -> bool:
 
 def _same_json(one: Any, other: Any) -> bool:
     """Whether two texts are the same JSON."""
-    try:
-        return bool(json.loads(one) == json.loads(other))
-    except (TypeError, ValueError):
-        return False
+    return bool(_sorted_json(one) == _sorted_json(other))
 
 
 def _sorted_json(value: Any) -> Any:
-    """The one text of a JSON value; what is none stays as it is."""
+    """The one text of a JSON value; what is none, or is beyond all bounds, stays as it is."""
     if not isinstance(value, str):
         return value
     try:
         return json.dumps(json.loads(value, parse_float=_number), sort_keys=True)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 
 def _number(text: str) -> float | int:
-    """1.0 is 1."""
+    """1.0 is 1. Raises `ValueError` for a number of which an endless one would be made."""
     value = float(text)
+    if math.isinf(value):
+        raise ValueError(text)
     return int(value) if value.is_integer() else value
 
 
@@ -51,6 +51,26 @@ def _differ(column: Column) -> str:
     name = quoted(column.name)
     test = f"l.{name} IS NOT r.{name} COLLATE BINARY"
     return f"({test} AND NOT {_SAME_JSON}(l.{name}, r.{name}))" if _is_json(column) else f"({test})"
+
+
+def _on(subject: Subject) -> str:
+    """The condition by which rows belong together: the same key, also where ``a`` is ``A`` to the column.
+
+    The first half of it is for an index that has the column's order.
+    """
+    sides = [(f"l.{quoted(name)}", f"r.{quoted(name)}") for name in subject.key]
+    return " AND ".join(f"{live} = {copied} AND {live} = {copied} COLLATE BINARY" for live, copied in sides)
+
+
+def _said(expression: str) -> str:
+    """A value as it is, but cut off where it is long, as `shown` would, so that it is not fetched."""
+    note = f"|| '… (' || length({expression}) ||"
+    return (
+        f"CASE WHEN typeof({expression}) = 'text' AND length({expression}) > {LONGEST} "
+        f"THEN substr({expression}, 1, {LONGEST}) {note} ' characters)' "
+        f"WHEN typeof({expression}) = 'blob' AND length({expression}) > {LONGEST // 2} "
+        f"THEN '\\x' || lower(hex(substr({expression}, 1, {LONGEST // 2}))) {note} ' bytes)' ELSE {expression} END"
+    )
 
 
 def _limited(subject: Subject, alias: str) -> tuple[str, tuple[object, ...]]:
@@ -85,12 +105,13 @@ def _one(database: Database, connection: Connection, sql: str, parameters: Seque
 def _keyed(
     database: Database, connection: Connection, subject: Subject, live_rows: int, copy_rows: int, most: int
 ) -> Found:
-    on = " AND ".join(f"l.{quoted(name)} = r.{quoted(name)}" for name in subject.key)
     (of_live, one), (of_copy, other) = _limited(subject, "l"), _limited(subject, "r")
     is_there = f"r.{quoted(subject.key[0])}"
     tests = [_differ(each) for each in subject.values]
     changed = " OR ".join(tests) or "0"
-    joined = f"FROM {subject.live} l LEFT JOIN {subject.copy} r ON {on} AND {of_copy} WHERE {of_live}"
+    joined = (
+        f"FROM {subject.live} l LEFT JOIN {subject.copy} r ON {_on(subject)} AND {of_copy} WHERE {of_live}"
+    )
     given = (*other, *one)
     if subject.copy_only:
         [matched, others] = _one(
@@ -145,7 +166,8 @@ def _rows_there(
     keys = [f"l.{quoted(name)}" for name in subject.key]
     parts = [f"{is_there} IS NULL", *keys]
     for each, test in zip(subject.values, tests, strict=True):
-        parts += [test, f"l.{quoted(each.name)}", f"r.{quoted(each.name)}"]
+        parts.append(test)
+        parts += [f"CASE WHEN {test} THEN {_said(f'{side}.{quoted(each.name)}')} END" for side in "lr"]
     changed = " OR ".join(tests) or "0"
     where = (
         f"({is_there} IS NOT NULL AND ({changed}))"
@@ -180,11 +202,10 @@ def _surplus(
     most: int,
 ) -> list[tuple[Sequence[Any], RowDifference]]:
     keys = [f"r.{quoted(name)}" for name in subject.key]
-    on = " AND ".join(f"l.{quoted(name)} = r.{quoted(name)}" for name in subject.key)
     rows = database.execute(
         connection,
-        f"SELECT {', '.join(keys)} FROM {subject.copy} r WHERE {of_copy[0]} AND NOT EXISTS "
-        f"(SELECT 1 FROM {subject.live} l WHERE {on} AND {of_live[0]}) ORDER BY {', '.join(keys)} LIMIT {most}",
+        f"SELECT {', '.join(keys)} FROM {subject.copy} r WHERE {of_copy[0]} AND NOT EXISTS (SELECT 1 "
+        f"FROM {subject.live} l WHERE {_on(subject)} AND {of_live[0]}) ORDER BY {', '.join(keys)} LIMIT {most}",
         (*of_copy[1], *of_live[1]),
     ).fetchall()
     return [(key, row_difference(subject, "surplus", key)) for key in rows]
@@ -196,7 +217,7 @@ def _bag(
     """Rows without a key: how often each is on either side."""
     names = [f"t{number}" for number in range(len(subject.columns))]
     if not names:
-        return Found(live_rows, copy_rows, abs(live_rows - copy_rows))
+        return counted(subject, live_rows, copy_rows)
     columns = ", ".join(
         f"{_SORTED_JSON}(t.{quoted(each.name)}) AS {name}"
         if _is_json(each)
@@ -216,7 +237,7 @@ def _bag(
     )
     rows = database.execute(
         connection,
-        f"SELECT d, {', '.join(names)} FROM ({grouped}) ORDER BY {by} LIMIT {most}",
+        f"SELECT d, {', '.join(map(_said, names))} FROM ({grouped}) ORDER BY {by} LIMIT {most}",
         (*given, *given),
     ).fetchall()
     found = tuple(

@@ -3,15 +3,16 @@
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal, cast
 
 from penstock.errors import ReplayBusyError
 from penstock.projections.abc import LIVE
 from penstock.replays.abc import Column, CopiedTable
 from penstock.replays.verifying._subject import quoted
+from penstock.store._postgres.errors import speaking_of
 from penstock.store.database import Connection, Database
 
-__all__ = ["PostgresComparing", "check_positions", "comparing_schemas"]
+__all__ = ["PostgresComparing", "check_positions", "comparing_schemas", "undone"]
 
 _COLUMNS = """\
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), coalesce(t.typnamespace <> 'pg_catalog'::regnamespace, false),
@@ -28,6 +29,11 @@ WHERE i.indrelid = ?::oid AND i.indisunique AND i.indisvalid AND i.indpred IS NU
   AND k.place <= i.indnkeyatts
 GROUP BY i.indexrelid, i.indisprimary HAVING bool_and(a.attnotnull)
 ORDER BY i.indisprimary DESC, count(*), i.indexrelid"""
+
+# A comparison takes its time, as a dump does; not every server knows each of them.
+_NO_HURRY: Final = """\
+SELECT set_config(name, '0', true) FROM pg_settings
+ WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')"""
 
 
 @dataclass
@@ -84,21 +90,31 @@ class PostgresComparing:
         return [tuple(key) for [key] in found]
 
     def read(self, side: Literal["live", "copy"], sql: str, *, most: int) -> list[Any]:
-        """The rows of a statement in which plain table names mean those of one side."""
+        """The rows of one statement in which plain table names mean those of one side."""
         schema = self.copy_schema if side == "copy" else self.live_schema
         path = self._path if schema is None else f"{quoted(schema)}, {self._path}"
-        self._one("SELECT set_config('search_path', ?, true)", path)
-        try:
-            cursor: Any = self.database.execute(self.connection, sql)
+        with undone(self.database, self.connection), speaking_of(self.database.shown):
+            self._one("SELECT set_config('search_path', ?, true)", path)
+            # A prepared statement is one statement, so that nobody ends the transaction; each side has its own.
+            cursor = cast("Any", self.connection).execute(f"/* {side} */ {sql}", prepare=True)
             return list(cursor.fetchmany(most)) if cursor.description else []
-        finally:
-            self._one("SELECT set_config('search_path', ?, true)", self._path)
 
     def _oid(self, name: str) -> Any:
         return self._one("SELECT to_regclass(?)::oid", name)[0]
 
     def _one(self, sql: str, *parameters: object) -> Any:
         return self.database.execute(self.connection, sql, parameters).fetchone()
+
+
+@contextlib.contextmanager
+def undone(database: Database, connection: Connection) -> Iterator[None]:
+    """A block after which the transaction is as it was before, also if a statement failed in it."""
+    database.execute(connection, "SAVEPOINT penstock_undone")
+    try:
+        yield
+    finally:
+        database.execute(connection, "ROLLBACK TO SAVEPOINT penstock_undone")
+        database.execute(connection, "RELEASE SAVEPOINT penstock_undone")
 
 
 def check_positions(comparing: PostgresComparing, key: str, positions: Mapping[str, int]) -> None:
@@ -137,6 +153,7 @@ def comparing_schemas(
         database.execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         # The snapshot is taken by the first statement that reads; one of settings alone may not.
         database.execute(connection, "SELECT count(*) FROM pg_class WHERE false")
+        database.execute(connection, _NO_HURRY)
         database.execute(connection, "SET LOCAL jit = off")
         database.execute(connection, "SET LOCAL work_mem = '64MB'")
         # With more digits than are exact, equal numbers would stay equal; with fewer, others would become it.

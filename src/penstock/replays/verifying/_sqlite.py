@@ -5,10 +5,11 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import quote
 
+from penstock.replays._sqlite._statements import folded
 from penstock.replays.abc import Column, CopiedTable
 from penstock.replays.verifying._subject import quoted
+from penstock.store._sqlite._database import uri_of
 from penstock.store._sqlite._errors import speaking_of
 from penstock.store.database import Connection, Database
 
@@ -45,8 +46,11 @@ class SqliteComparing:
         return f"main.{quoted(table.name)}"
 
     def columns(self, table: CopiedTable) -> tuple[Sequence[Column], Sequence[Column]]:
-        """The live table's columns and the copy's, without hidden ones."""
-        return self._columns(_LIVE, table.name), self._columns("main", table.name)
+        """The live table's columns and the copy's, without hidden ones; a name that both have as the copy writes it."""
+        copied = self._columns("main", table.name)
+        names = {folded(each.name): each.name for each in copied}
+        live = self._columns(_LIVE, table.name)
+        return tuple(Column(names.get(folded(each.name), each.name), each.type) for each in live), copied
 
     def _columns(self, schema: str, name: str) -> Sequence[Column]:
         info = self._rows(f"PRAGMA {schema}.table_xinfo({quoted(name)})")
@@ -60,13 +64,12 @@ class SqliteComparing:
         live = self.live(table)
         if live is None:
             return ()
-        known = {frozenset(each.casefold() for each in key) for key in self._keys(_LIVE, table.name)}
+        known = {frozenset(map(folded, key)) for key in self._keys(_LIVE, table.name)}
         kinds = [
-            {each.name.casefold(): _affinity(each.type) for each in columns}
-            for columns in self.columns(table)
+            {folded(each.name): _affinity(each.type) for each in columns} for columns in self.columns(table)
         ]
         for key in self._keys("main", table.name):
-            names = [each.casefold() for each in key]
+            names = [folded(each) for each in key]
             is_alike = all(kinds[0].get(each) == kinds[1].get(each) for each in names)
             if frozenset(names) in known and is_alike and not self._has_nulls(live, self.copy(table), key):
                 return key
@@ -126,7 +129,7 @@ def comparing_files(database: Database, live: Path | str, copy: Path | str) -> I
     """
     with contextlib.ExitStack() as stack, speaking_of(database.shown):
         both, alone = (stack.enter_context(contextlib.closing(_opened(path))) for path in (copy, live))
-        both.execute(f"ATTACH DATABASE ? AS {_LIVE}", (_uri(live),))
+        both.execute(f"ATTACH DATABASE ? AS {_LIVE}", (uri_of(Path(live).absolute(), read_only=True),))
         for connection, schemas in ((both, ("main", _LIVE)), (alone, ("main",))):
             connection.execute("PRAGMA query_only = 1")
             connection.execute("BEGIN")
@@ -137,10 +140,17 @@ def comparing_files(database: Database, live: Path | str, copy: Path | str) -> I
 
 
 def _opened(path: Path | str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        _uri(path), uri=True, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
+    connection = sqlite3.connect(
+        uri_of(Path(path).absolute(), read_only=True),
+        uri=True,
+        timeout=_WAIT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
     )
+    connection.text_factory = _text
+    return connection
 
 
-def _uri(path: Path | str) -> str:
-    return f"file:{quote(str(Path(path).absolute()))}?mode=ro"
+def _text(data: bytes) -> str:
+    """A text of a file; nothing keeps bytes that are none out of it."""
+    return data.decode("utf-8", "surrogateescape")

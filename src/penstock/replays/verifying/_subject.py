@@ -7,11 +7,14 @@ from typing import Any, Final, Literal, cast
 import msgspec
 
 from penstock.replays.abc import Column, RowDifference
+from penstock.store._quoting import quoted
 
-__all__ = ["Found", "Only", "Subject", "quoted", "row_difference", "shown"]
+__all__ = ["LONGEST", "Found", "Only", "Subject", "counted", "quoted", "row_difference", "shown"]
 
-_LONGEST: Final = 400
+LONGEST: Final = 400
 """Characters of a value that are kept in a report."""
+_NOTED: Final = 40
+"""What the note of a length takes at most; what was cut off by a database is not cut again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,11 @@ class Found:
     rows: tuple[RowDifference, ...] = field(default=())
 
 
-def quoted(name: str) -> str:
-    """A name as it is written in SQL, in both dialects."""
-    return '"' + name.replace('"', '""') + '"'
+def counted(subject: Subject, live_rows: int, copy_rows: int) -> Found:
+    """What is found where there is no column to compare: as many rows, or not."""
+    if subject.copy_only:
+        return Found(copy_rows, copy_rows)
+    return Found(live_rows, copy_rows, abs(live_rows - copy_rows))
 
 
 def row_difference(
@@ -85,17 +90,16 @@ def shown(value: Any) -> Any:
             return value if value - value == 0 else str(value)
         case bytes() | bytearray() | memoryview():
             data = bytes(cast("bytes", value))
-            return _cut(
-                "\\x" + data[: _LONGEST // 2].hex(), len(data), "bytes", is_cut=len(data) > _LONGEST // 2
-            )
+            beginning = "\\x" + data[: LONGEST // 2].hex()
+            return beginning if len(data) <= LONGEST // 2 else _noted(beginning, len(data), "bytes")
         case str():
-            return _cut(value[:_LONGEST], len(value), "characters", is_cut=len(value) > _LONGEST)
+            # Half a character, or half of its bytes, is no text that can be kept.
+            text = value.encode("utf-8", "backslashreplace").decode()
+            return text if len(text) <= LONGEST + _NOTED else _noted(text[:LONGEST], len(text), "characters")
         case _:
             text = msgspec.json.encode(value, enc_hook=str).decode()
-            return (
-                _cut(text[:_LONGEST], len(text), "characters", is_cut=True) if len(text) > _LONGEST else value
-            )
+            return value if len(text) <= LONGEST else _noted(text[:LONGEST], len(text), "characters")
 
 
-def _cut(text: str, length: int, unit: str, *, is_cut: bool) -> str:
-    return f"{text}… ({length} {unit})" if is_cut else text
+def _noted(text: str, length: int, unit: str) -> str:
+    return f"{text}… ({length} {unit})"

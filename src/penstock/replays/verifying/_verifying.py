@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from penstock.replays.abc import Held, Part, ReadModelCopy, Verification
 from penstock.replays.verifying._checks import Check, run_checks, run_samples
+from penstock.replays.verifying._states import state_differences
 from penstock.replays.verifying.differences import Only, differences
 
 __all__ = ["rows_of", "verify"]
@@ -59,6 +60,8 @@ def verify(
             copy_only=not part.is_whole,
             say=lambda name: say(f"comparing table {name}"),
         )
+        names, is_part = tuple(held.positions), not part.is_whole
+        tables += state_differences(comparing, copy.key, names, rows=rows, copy_only=is_part)
         if checks or samples:
             say("running the checks")
         failed, passed = run_checks(comparing, checks)

@@ -1,13 +1,12 @@
 """Appending: places, identity, versions, refusals."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, cast
 
 import pytest
 
 from penstock.codec import MESSAGEPACK
 from penstock.message import Meta
+from penstock.store._steps import run_steps
 from penstock.store.abc import (
     ANY,
     EXISTS,
@@ -294,16 +293,7 @@ class AppendingContract:
         connection = store.database.connect()
 
         def run(append: Append) -> list[Appended] | Conflict:
-            steps = store.steps(append)
-            rows: Sequence[Sequence[Any]] = []
-            try:
-                sql, parameters = next(steps)
-                while True:
-                    cursor = store.database.execute(connection, sql, parameters)
-                    rows = cursor.fetchall() if getattr(cursor, "description", None) else []
-                    sql, parameters = steps.send(rows)
-            except StopIteration as ended:
-                return cast("list[Appended] | Conflict", ended.value)
+            return run_steps(store.database, connection, store.steps(append))
 
         def appended_there(append: Append) -> list[Appended]:
             places = run(append)
