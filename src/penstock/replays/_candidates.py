@@ -82,4 +82,4 @@ def candidates_of(supervised: Sequence[Supervised], copy: ReadModelCopy, part: P
 
 def supervised_of(candidate: Candidate, copy: ReadModelCopy) -> Supervised:
     """A candidate as the engine runs it."""
-    return Supervised(candidate.plan, candidate.handlers, copy.key, copy.database)
+    return Supervised(candidate.plan, candidate.handlers, copy.key, copy.database, is_made=True)

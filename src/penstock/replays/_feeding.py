@@ -104,6 +104,7 @@ class Generations:
                 copy.guard(live.handlers),
                 record.replay.key,
                 copy.database,
+                is_made=True,
             )
             self._known[made.key] = facts, made
             found.append(made)

@@ -164,6 +164,7 @@ async def play_lane(
             database=site.copy.building,
             begun=begun,
             most=plan.page_events * LARGER,
+            is_made=True,
         )
 
     async with asyncio.TaskGroup() as tasks:

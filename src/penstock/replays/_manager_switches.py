@@ -4,7 +4,12 @@ import asyncio
 import builtins
 from collections.abc import Sequence
 
-from penstock.errors import ProjectionBusyError, ProjectionHaltedError, ReplayRefusedError
+from penstock.errors import (
+    ProjectionBusyError,
+    ProjectionHaltedError,
+    ReplayRefusedError,
+    StaleRunnerError,
+)
 from penstock.projections._engine._catching_up import catch_up
 from penstock.replays import _looking, _moves, _switching
 from penstock.replays._keeping import kept
@@ -182,8 +187,9 @@ class Switches(Looks):
                     target=site.target,
                     generation=site.key,
                     database=site.copy.database,
+                    is_made=True,
                 )
-            except ProjectionBusyError:
+            except (ProjectionBusyError, StaleRunnerError):
                 continue
             except ProjectionHaltedError as failure:
                 raise ReplayRefusedError(site.key, step="be switched", reasons=[str(failure)]) from failure

@@ -121,7 +121,9 @@ class _Attempts:
         ahead_is_fine: bool,
     ) -> None:
         plans = sorted(candidates, key=lambda each: each.plan.name)
-        self._copies = {each.plan.name: Supervised(each.plan, each.handlers, copy.key) for each in plans}
+        self._copies = {
+            each.plan.name: Supervised(each.plan, each.handlers, copy.key, is_made=True) for each in plans
+        }
         self._copy, self._reader_for, self._most_events = copy, reader_for, most_events
         self._declared_live = dict(declared_live)
         self._may_be_ahead = set(self._copies) if ahead_is_fine else set[str]()

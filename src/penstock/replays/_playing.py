@@ -252,6 +252,7 @@ class _Playing:
             begun=begun,
             is_far=is_far,
             most=plan.page_events * LARGER,
+            is_made=True,
         )
 
     def _count(self) -> None:

@@ -176,7 +176,7 @@ async def test_who_comes_late_to_a_copy_leaves_nothing(new_app: NewApp) -> None:
     await app.replays.follow("k")
     copy, database = copy_in(app), app.store().database
     [live] = await app.supervised_projections()
-    late = Supervised(live.plan, copy.guard(live.handlers), "k", copy.database)
+    late = Supervised(live.plan, copy.guard(live.handlers), "k", copy.database, is_made=True)
     await app.replays.remove("k")
     run = ProjectionRun(late, copy.database, app.store().backend.reader, LeaseTerms(), lambda: False)
     with pytest.raises((StaleRunnerError, ReplayError)):

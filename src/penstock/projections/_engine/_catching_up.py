@@ -31,6 +31,7 @@ async def catch_up(
     begun: Callable[[ProjectionRun], None] | None = None,
     is_far: Callable[[ProjectionRun, Horizon], bool] | None = None,
     most: int = 0,
+    is_made: bool = False,
 ) -> int:
     """Handle everything that is in the store at this moment; how many events that were.
 
@@ -49,14 +50,16 @@ async def catch_up(
         begun: Called with the run when it has the lease.
         is_far: Asked at the end, with how far the store can be read by then: whether to go on up to there.
         most: How many events a page may grow to while they are small, should that be more than the plan says.
+        is_made: Whether others make the checkpoint of the generation, so that without one it is gone.
 
     Raises:
         ProjectionBusyError: Another process runs it.
+        StaleRunnerError: The generation is gone.
         ProjectionHaltedError: An event failed, and by the policy it goes no further.
         ProjectionChangedError, RenamedProjectionError, StoreWentBackError: The declaration or the store is another one.
         StoreUnavailableError: A database went away; what is committed stays.
     """
-    supervised = Supervised(plan, handlers, generation, database)
+    supervised = Supervised(plan, handlers, generation, database, is_made)
     effects = database or target.database
     is_ours = terms is None
     terms = terms or LeaseTerms(lease)

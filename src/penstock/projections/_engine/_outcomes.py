@@ -20,6 +20,8 @@ class Supervised:
     generation: str = LIVE
     database: Database | None = None
     """Where the effects and the checkpoint of a generation are that is not live; else they are in the target store."""
+    is_made: bool = False
+    """Whether others make its checkpoint, so that without one it is gone, and not run (`StaleRunnerError`)."""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -90,7 +90,7 @@ class ProjectionRun:
         database = self.database
         connection = database.connect(application=_lease.application(self.terms, plan.name))
         self._connection = connection
-        if self.supervised.database is not None:
+        if self.supervised.is_made:
             self._check_made(connection)
         taken = _lease.take(database, connection, *key, self.terms)
         with transaction(database, connection):
@@ -126,7 +126,7 @@ class ProjectionRun:
         )
 
     def _check_made(self, connection: Connection) -> None:
-        """A copy has its checkpoint from whoever made it; who comes late to one that is gone leaves nothing behind."""
+        """Who comes late to a generation that is gone leaves nothing behind."""
         with transaction(self.database, connection, write=False):
             found = _checkpoints.read(self.database, connection, *self.supervised.key)
         if found is None:
