@@ -36,6 +36,8 @@ _LOCK_MS: Final = 400
 """How long a lock is waited for before everything is let go."""
 _STAND_SECONDS: Final = 0.5
 """How long a copy that is ahead is held for the live one to come."""
+_ALONE_SECONDS: Final = 5.0
+"""How long somebody is waited for who can run what this process cannot, if nobody does."""
 _LOOK_SECONDS: Final = 0.003
 _SHORTEST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.1
@@ -127,6 +129,8 @@ class _Attempts:
         self._copy, self._reader_for, self._most_events = copy, reader_for, most_events
         self._declared_live = dict(declared_live)
         self._may_be_ahead = set(self._copies) if ahead_is_fine else set[str]()
+        self._alone_since: float | None = None
+        """When it was first seen that nobody ran what can only be run elsewhere (monotonic)."""
         self._theirs, self._ours = copy.live_database, copy.database
         self._live: Connection | None = None
         self._copied: Connection | None = None
@@ -174,6 +178,11 @@ class _Attempts:
                 )
             except StoreUnavailableError as failure:
                 if not is_lock_timeout(failure):
+                    raise
+            except ReplayRefusedError:
+                # It can only be run elsewhere, and nobody does: after a switch it takes those who do a moment.
+                self._alone_since = self._alone_since or time.monotonic()
+                if time.monotonic() - self._alone_since >= _ALONE_SECONDS:
                     raise
             except HandlerFailed as failed:
                 if not (is_live and each.plan.name in self._may_be_ahead):

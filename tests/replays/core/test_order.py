@@ -1,6 +1,7 @@
 """Two replays of one projection: which of them may go back, on both databases."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from penstock import App
 from penstock.errors import ConfigurationError, ReplayRefusedError, UnknownProjectionError
 from penstock.projections._engine._supervisor import ProjectionSupervisor
+from penstock.replays import _distance, _meeting
 from penstock.replays.abc import Part
 from penstock.replays.copies import copy_of
 from tests.replays.core.shop import copied, paid, rows, schema_of, totals
@@ -138,6 +140,51 @@ async def test_a_switch_that_a_runner_meets_is_no_mistake(new_app: NewApp) -> No
         assert {error for [error] in errors} <= {None}
     assert [each for each in await old.replays.preflight("k") if each.severity == "refusal"] == []
     await old.replays.rollback("k")
+
+
+@pytest.mark.covers("ZDT-12", "LEAD-2")
+@pytest.mark.timeout(120)
+async def test_a_way_back_waits_for_those_who_have_the_former_code(
+    new_app: NewApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right after a switch they may not have noticed it yet; where nobody has that code it is refused in the end."""
+    new: App = await new_app(version=2)
+    await new.store().append(paid(20))
+    old: App = await new_app()
+    await old.catch_up()
+    await promoted(new, "k")
+    await new.store().append(paid(5, first=20))
+    await new.catch_up()
+
+    found_nobody = threading.Event()
+    approach = _distance.approach
+
+    def noted(*args: Any, **how: Any) -> bool:
+        try:
+            return approach(*args, **how)
+        except ReplayRefusedError:
+            found_nobody.set()
+            raise
+
+    monkeypatch.setattr(_meeting, "approach", noted)
+    back = asyncio.create_task(new.replays.rollback("k"))
+    await until(found_nobody.is_set)
+    await old.catch_up()
+    supervised = await old.supervised_projections()
+    supervisor = old.supervisor_of(supervised, until_idle=True)
+    await supervisor.run()
+    await back
+    assert rows(new.store().database, "SELECT version FROM penstock_checkpoints WHERE generation = ''") == [
+        (1,)
+    ]
+    assert sum(cents for cents, *_ in totals(new.store().database).values()) == sum(range(25))
+
+    await new.replays.promote("k")
+    await new.store().append(paid(1, first=25))
+    await new.catch_up()
+    monkeypatch.setattr(_meeting, "_ALONE_SECONDS", 0.2)
+    with pytest.raises(ReplayRefusedError, match="start one of these"):
+        await new.replays.rollback("k")
 
 
 @pytest.mark.covers("ZDT-7")
