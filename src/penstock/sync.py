@@ -4,7 +4,6 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine, Iterable, Iterator
-from concurrent.futures import Future
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
@@ -57,20 +56,12 @@ class _LoopThread:
             raise UsageError(
                 "app.sync would block this event loop; in a coroutine use the app itself: await app.emit(...)"
             )
-        ended = threading.Event()
-
-        async def watched() -> T:
-            try:
-                return await work
-            finally:
-                ended.set()
-
-        running = asyncio.run_coroutine_threadsafe(watched(), self._started())
+        running = _Running(work, self._started())
         try:
-            return _result(running)
+            running.begin()
+            return running.result()
         except BaseException:
-            if running.cancel():
-                ended.wait(_WIND_UP_SECONDS)
+            running.cancel()
             raise
 
     def _started(self) -> asyncio.AbstractEventLoop:
@@ -95,14 +86,45 @@ class _LoopThread:
             loop.close()
 
 
-def _result(running: "Future[T]") -> T:
-    """What comes of it. No wait is endless: a signal that arrives just before one begins is seen when it ends."""
-    while True:
-        try:
-            return running.result(timeout=_LOOK_FOR_SIGNALS_SECONDS)
-        except TimeoutError:
-            if running.done():
-                return running.result()
+class _Running(Generic[T]):
+    """A coroutine in the loop of another thread.
+
+    The loop alone knows how far it is: an interrupt may hit the one who waits at any moment, also while beginning.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
+        self._work, self._loop = work, loop
+        self._task: asyncio.Task[T] | None = None
+        self._ended = threading.Event()
+
+    def begin(self) -> None:
+        """Have it run."""
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def result(self) -> T:
+        """What comes of it. No wait is endless: a signal that arrives just before one begins is seen when it ends."""
+        while not self._ended.wait(_LOOK_FOR_SIGNALS_SECONDS):
+            pass
+        assert self._task is not None
+        return self._task.result()
+
+    def cancel(self) -> None:
+        """Cancel it unless it has ended, and let it wind up."""
+        if not self._ended.is_set():
+            self._loop.call_soon_threadsafe(self._cancel)
+            self._ended.wait(_WIND_UP_SECONDS)
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._work)
+        self._task.add_done_callback(lambda _: self._ended.set())
+
+    def _cancel(self) -> None:
+        if self._task is None:
+            # What is asked for is done in order: it was never begun, and is not any more.
+            self._work.close()
+            self._ended.set()
+        else:
+            self._task.cancel()
 
 
 class SyncApp:

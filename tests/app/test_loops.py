@@ -15,6 +15,7 @@ from penstock._building import Selection
 from penstock.errors import ConfigurationError
 from penstock.listeners import Router
 from penstock.streams.embedded import use_server
+from penstock.sync import _Running
 from tests.forking import forked
 
 # Loops that end without closing the app leave connections for the garbage collector to close, which says so.
@@ -152,6 +153,37 @@ def test_an_interrupted_wait_cancels_what_it_waited_for(app: App) -> None:
         signal.signal(signal.SIGINT, former)
     assert ended.is_set()
     thread.join()
+    app.sync.close()
+
+
+def test_an_interrupt_while_work_is_handed_over_leaves_nothing_running(app: App) -> None:
+    """It may come at any moment: before the other thread has the work, or when that is already far."""
+    app.sync.open()
+    ended = threading.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    begin = _Running.begin
+
+    def interrupted_before(running: "_Running[None]") -> None:
+        raise KeyboardInterrupt
+
+    def interrupted_after(running: "_Running[None]") -> None:
+        begin(running)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_Running, "begin", interrupted_before)
+        with pytest.raises(KeyboardInterrupt):
+            app.sync._thread.run(work())
+        assert not ended.is_set()
+        patched.setattr(_Running, "begin", interrupted_after)
+        with pytest.raises(KeyboardInterrupt):
+            app.sync._thread.run(work())
     app.sync.close()
 
 
