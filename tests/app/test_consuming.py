@@ -1,7 +1,7 @@
 """A consumer group in one's own hands: numbered consumers, batches, scaling down by claiming."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -11,7 +11,6 @@ import pytest
 from penstock import App, Delivery, Event, LeavePending, Message, Retry
 from penstock.errors import ConfigurationError, ConsumerBusyError, UsageError
 from penstock.streams.abc import StreamBroker
-from penstock.streams.embedded import use_server
 from penstock.streams.memory import MemoryBroker, MemoryServer
 from penstock.streams.valkey import ValkeyBroker
 from penstock.testing import ManualClock
@@ -27,13 +26,6 @@ class Sent(Event, name="sent"):
     """An order was sent."""
 
     order: int
-
-
-@pytest.fixture(scope="module")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server for this module."""
-    with use_server(tmp_path_factory.mktemp("server")) as server:
-        yield server.url
 
 
 @pytest.fixture(params=["memory", "valkey"])

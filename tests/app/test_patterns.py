@@ -1,7 +1,7 @@
 """Streams by pattern: those that come to match while a worker runs are read from their first entry on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,14 +16,6 @@ from penstock import App, Message, Retry
 from penstock._building import Selection
 from penstock.listeners.patterns import is_pattern, matching
 from penstock.streams.abc import NewEntry
-from penstock.streams.embedded import use_server
-
-
-@pytest.fixture(scope="module")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server for this module."""
-    with use_server(tmp_path_factory.mktemp("server")) as server:
-        yield server.url
 
 
 @pytest.fixture(params=["memory", "valkey"])

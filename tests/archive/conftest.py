@@ -1,7 +1,7 @@
 """Archives of every kind, and streams that they take from."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from penstock.archive import Archive, MemoryArchive
 from penstock.archive.files import FilesArchive
 from penstock.archive.sql import SqlArchive
 from penstock.streams.abc import StreamBroker
-from penstock.streams.embedded import use_server
 from penstock.streams.memory import MemoryBroker
 from penstock.streams.valkey import ValkeyBroker
 
@@ -49,13 +48,6 @@ async def archive(
     await made.open()
     yield made
     await made.close()
-
-
-@pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An embedded server for this test process."""
-    with use_server(Path(tmp_path_factory.mktemp("server"))) as server:
-        yield server.url
 
 
 @pytest.fixture(params=["memory", "valkey"])

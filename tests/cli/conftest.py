@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from penstock.cli import main
-from penstock.streams.embedded import use_server
 from tests.cli import projecting
 
 ROOT = Path(__file__).parent.parent.parent
@@ -188,13 +187,6 @@ class Project:
             if running.process.poll() is None:
                 running.process.kill()
                 running.process.wait()
-
-
-@pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An embedded server for this test process."""
-    with use_server(Path(tmp_path_factory.mktemp("server"))) as server:
-        yield server.url
 
 
 @pytest.fixture

@@ -1,22 +1,12 @@
 """Fixtures of the fault tests: real servers, and processes that die where they are told to."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
-from penstock.streams.embedded import use_server
 from penstock.streams.valkey import ValkeyBroker
 from tests.faults.ledger import Ledger
-
-
-@pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An embedded server for this test process."""
-    with use_server(Path(tmp_path_factory.mktemp("server")), linger=timedelta(0)) as server:
-        yield server.url
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ async def test_a_waiting_read_is_no_error_however_short_the_answer_timeout(
     """Reads that wait longer than an answer may take log nothing and never reconnect."""
     recorder = Recorder()
     broker = ValkeyBroker(
-        server_url, namespace=uuid.uuid4().hex, answer_timeout=timedelta(milliseconds=100), observer=recorder
+        server_url, namespace=uuid.uuid4().hex, answer_timeout=timedelta(milliseconds=500), observer=recorder
     )
     router = Router()
 

@@ -14,7 +14,7 @@ from penstock.errors import LeaseBusyError
 from tests.faults.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
-LIFE = "600ms"
+LIFE = "1200ms"
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def test_a_lock_outlives_many_lives_and_ends_with_its_process(ledger: Ledg
     """While the process works, nobody else gets it; killed with kill -9, it is free when its life has run out."""
     async with holder(ledger) as (process, fence):
         with pytest.raises(LeaseBusyError, match="held by holder, process"):
-            await app.lock("report", wait="2s").acquire()
+            await app.lock("report", wait="4s").acquire()
         process.kill()
         async with asyncio.timeout(30), app.lock("report", wait=True) as lock:
             assert lock.fence > fence

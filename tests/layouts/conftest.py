@@ -1,6 +1,6 @@
 """Fixtures of the layouts' tests: an app, and the other side of its streams, on memory and on a real server."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,7 +9,6 @@ from redis.asyncio import Redis
 
 from penstock import App
 from penstock.streams.abc import NewEntry, StreamBroker
-from penstock.streams.embedded import use_server
 from penstock.streams.memory import MemoryBroker
 from penstock.streams.valkey import ValkeyBroker
 
@@ -32,13 +31,6 @@ class OtherSide:
     async def entries(self, stream: str) -> list[list[bytes]]:
         """The fields of every entry, as they lie on the server."""
         return [entry[1] for entry in await self.broker.range(stream)]
-
-
-@pytest.fixture(scope="module")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server for this module."""
-    with use_server(tmp_path_factory.mktemp("server")) as server:
-        yield server.url
 
 
 @pytest.fixture(params=["memory", "valkey"])

@@ -1,7 +1,7 @@
 """A shop in trouble: an app on streams in memory or on a real server, with listeners that can be made to fail."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import pytest
 from penstock import App, Event, Message, Retry
 from penstock.operations import Operations
 from penstock.streams.abc import StreamBroker
-from penstock.streams.embedded import use_server
 from penstock.streams.memory import MemoryBroker, MemoryServer
 from penstock.streams.valkey import ValkeyBroker
 from penstock.testing import ManualClock
@@ -76,13 +75,6 @@ class Shop:
         await self.work()
         self.broken.discard(listener)
         self.runs.clear()
-
-
-@pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An embedded server for this test process."""
-    with use_server(Path(tmp_path_factory.mktemp("server"))) as server:
-        yield server.url
 
 
 @pytest.fixture

@@ -218,13 +218,14 @@ async def test_a_long_run_keeps_its_claim(shop: Shop) -> None:
     """While the handler runs, the claim is renewed: nobody else takes the record after the visibility time."""
     await shop.failing(BILLING, "1")
     group = shop.app.registry.groups["billing"]
-    group.configure(retry_visibility="90ms")
+    visibility = timedelta(milliseconds=600)
+    group.configure(retry_visibility=visibility)
     group.remove(BILLING)
     taken: list[object] = []
 
     async def slow(message: Message) -> None:
         [record] = await shop.broker.failures.find("order.placed")
-        until = asyncio.get_running_loop().time() + 0.3
+        until = asyncio.get_running_loop().time() + 2 * visibility.total_seconds()
         while asyncio.get_running_loop().time() < until:
             if shop.clock is not None:
                 await shop.clock.advance(timedelta(milliseconds=5))

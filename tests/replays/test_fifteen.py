@@ -1,13 +1,12 @@
 """The oldest PostgreSQL that is promised: meeting and comparing rest on what holds there as well."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
-from penstock.store import migrating
-from penstock.store._postgres import make_backend
 from penstock.store.abc import StoreBackend
-from tests.fixtures_postgres import PostgresServer, find_binaries, new_database
+from tests.fixtures_postgres import PostgresServer, databases_in
 from tests.replays.test_meeting import (
     test_both_are_held_at_one_position,
     test_several_projections_are_held_each_at_its_own_position,
@@ -39,34 +38,16 @@ __all__ = [
     "test_what_is_committed_later_is_not_seen",
 ]
 
-OLDEST = min(find_binaries(), key=int)
-
-
-@pytest.fixture(scope="module")
-def oldest() -> Iterator[PostgresServer]:
-    """The oldest server that is there."""
-    server = PostgresServer(find_binaries()[OLDEST])
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
-
 
 @pytest.fixture
-async def store(oldest: PostgresServer) -> AsyncIterator[StoreBackend]:
+def store(oldest_store: StoreBackend) -> StoreBackend:
     """An open store of its own there."""
-    backend = make_backend("local", new_database(oldest))
-    migrating.apply(backend.database)
-    await backend.open()
-    yield backend
-    await backend.close()
+    return oldest_store
 
 
 @pytest.fixture
-def sides(oldest: PostgresServer) -> Iterator[SchemaSides]:
+def sides(oldest_postgres: PostgresServer) -> Iterator[SchemaSides]:
     """Two empty schemas there."""
-    found = SchemaSides(new_database(oldest))
-    found.clear()
-    yield found
-    found.close()
+    with databases_in(oldest_postgres) as make, closing(SchemaSides(make())) as found:
+        found.clear()
+        yield found

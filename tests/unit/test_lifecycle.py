@@ -73,7 +73,7 @@ async def test_waits_end_with_their_moment() -> None:
     assert lifecycle.is_quiet
     lifecycle.move(State.STOPPED)
     assert await done() == [True, True, True]
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         for wait in waits:
             await wait()
 
@@ -101,7 +101,7 @@ async def test_a_failure_is_also_an_end() -> None:
     lifecycle = at(State.READY)
     lifecycle.move(State.FAILED)
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await lifecycle.wait_stopped()
         await lifecycle.wait_quiet()
 

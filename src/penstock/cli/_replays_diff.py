@@ -217,6 +217,7 @@ def _end_with_asker() -> None:
         loop.remove_reader(asker)
         task.cancel()
 
-    # A file cannot be waited for like this, and on Windows a pipe neither.
+    # Linux cannot wait for a file or /dev/null like this (PermissionError), which has no other end that could go away,
+    # and the event loop of Windows for no pipe (NotImplementedError): there the side is built to its end.
     with contextlib.suppress(NotImplementedError, PermissionError):
         loop.add_reader(asker, ended)

@@ -1,10 +1,12 @@
 """``penstock replays verify|promote|rollback|remove``: comparing a copy with what is live, and exchanging the two."""
 
 import sys
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
 
 import typer
 
+from penstock.app import App
 from penstock.cli._cli import Cli
 from penstock.cli._errors import DONE, REFUSED, NotCompared, WrongUsage
 from penstock.cli._options import DryRun, Yes
@@ -78,18 +80,7 @@ async def promote_replay(
 ) -> int:
     """Make the copy live, all its tables at once. What was live is kept and fed, so that you can roll back."""
     _check_reason(why, force=force)
-    app = cli.app()
-    cli.logs(app)
-    async with cli.operations(app) as operations:
-        intent = await operations.replays.intent(key, "promote", force=force)
-        if not _decided(cli, intent, yes=yes, dry_run=dry_run, step="be promoted"):
-            return REFUSED if intent.refusals else DONE
-        with cli.out.progress(f"Promoting {key}", total=None) as bar:
-            switched = await operations.replays.promote(
-                key, force=force, say=lambda text: bar.to(0, text), who=login_name(), why=why
-            )
-    _tell(cli, intent, switched, "live")
-    return DONE
+    return await _switch(cli, cli.app(), key, _PROMOTION, force=force, why=why, yes=yes, dry_run=dry_run)
 
 
 @NOUN.verb("rollback")
@@ -103,18 +94,7 @@ async def rollback_replay(
 ) -> int:
     """Make the former read model live again, by the same switch. The copy then follows as before."""
     _check_reason(why, force=force)
-    app = app_if_any(cli)
-    cli.logs(app)
-    async with cli.operations(app) as operations:
-        intent = await operations.replays.intent(key, "roll back", force=force)
-        if not _decided(cli, intent, yes=yes, dry_run=dry_run, step="be rolled back"):
-            return REFUSED if intent.refusals else DONE
-        with cli.out.progress(f"Rolling back {key}", total=None) as bar:
-            switched = await operations.replays.rollback(
-                key, force=force, say=lambda text: bar.to(0, text), who=login_name(), why=why
-            )
-    _tell(cli, intent, switched, "rolled back")
-    return DONE
+    return await _switch(cli, app_if_any(cli), key, _WAY_BACK, force=force, why=why, yes=yes, dry_run=dry_run)
 
 
 @NOUN.verb("remove")
@@ -138,6 +118,38 @@ async def remove_replay(
 def _check_reason(why: str | None, *, force: bool) -> None:
     if force and not (why or "").strip():
         raise WrongUsage("--force needs a reason, which is recorded", remedy="say --why TEXT")
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way of the switch: its step, and what is said of it."""
+
+    step: Literal["promote", "roll back"]
+    refused: str
+    doing: str
+    done: str
+
+
+_PROMOTION: Final = _Way("promote", "be promoted", "Promoting", "live")
+_WAY_BACK: Final = _Way("roll back", "be rolled back", "Rolling back", "rolled back")
+
+
+async def _switch(
+    cli: Cli, app: App | None, key: str, way: _Way, *, force: bool, why: str | None, yes: bool, dry_run: bool
+) -> int:
+    cli.logs(app)
+    async with cli.operations(app) as operations:
+        replays = operations.replays
+        intent = await replays.intent(key, way.step, force=force)
+        if not _decided(cli, intent, yes=yes, dry_run=dry_run, step=way.refused):
+            return REFUSED if intent.refusals else DONE
+        switch = replays.promote if way is _PROMOTION else replays.rollback
+        with cli.out.progress(f"{way.doing} {key}", total=None) as bar:
+            switched = await switch(
+                key, force=force, say=lambda text: bar.to(0, text), who=login_name(), why=why
+            )
+    _tell(cli, intent, switched, way.done)
+    return DONE
 
 
 def _decided(cli: Cli, intent: ReplayIntent, *, yes: bool, dry_run: bool, step: str) -> bool:

@@ -14,6 +14,7 @@ from penstock.operations._projecting_values import Found
 from penstock.operations._relays_of_streams import StreamRelays
 from penstock.operations._stores import Stores, rows_of
 from penstock.projections._engine._run import Supervised
+from penstock.projections._engine._sql import transaction
 from penstock.projections.abc import LIVE, ProjectionKind, ProjectionPlan, ProjectionStatus
 from penstock.projections.control import ProjectionControl
 from penstock.relays import _tokens
@@ -90,10 +91,11 @@ class Places:
         database = (await self.stores.opened(source)).database
 
         def forget() -> None:
-            with closing(database.connect(application="penstock operations")) as connection:
-                database.begin(connection, write=True)
+            with (
+                closing(database.connect(application="penstock operations")) as connection,
+                transaction(database, connection),
+            ):
                 _tokens.forget(database, connection, found.name)
-                connection.commit()
 
         await asyncio.to_thread(forget)
 

@@ -17,6 +17,7 @@ from penstock.projections._engine._policy import is_of_the_database
 from penstock.projections._engine._run import ProjectionRun, Supervised, Waiting
 from penstock.projections._engine._sources import advanced as advanced_by
 from penstock.projections._engine._sources import next_stretch
+from penstock.projections._engine._sql import commit
 from penstock.projections.abc import Checkpoint, Page
 from penstock.store.abc import EventFilter, EventReader, Horizon, StoredEvent
 from penstock.store.database import Connection, Database
@@ -111,7 +112,7 @@ class Distance:
 
     def commit(self) -> None:
         """Keep it."""
-        self.connection.commit()
+        commit(self.database, self.connection)
         pages, self._pages = self._pages, []
         for page in pages:
             _quietly(page.committed)

@@ -7,13 +7,13 @@ transaction of a switch, and go with the copy. What is done elsewhere follows th
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeGuard
 
 from penstock.projections._engine._sql import transaction
 from penstock.projections.abc import LIVE
 from penstock.projections.elsewhere import FIRST_PLACE, ElsewhereReadModel, led, place_of
+from penstock.replays._connecting import connected
 from penstock.replays.abc import Candidate, Finding
 from penstock.store.database import Connection, Database
 from penstock.store.work import Workshop
@@ -64,7 +64,7 @@ class Elsewhere:
             return
         self.remove()
         with (
-            closing(self.live.connect(application="penstock replays")) as connection,
+            connected(self.live) as connection,
             transaction(self.live, connection),
         ):
             for name in self.models:
@@ -95,7 +95,7 @@ class Elsewhere:
         """Remove the copy, and then its places. What nobody here knows how to remove is said, and stays."""
         self._do(self.key, lambda model: model.remove())
         with (
-            closing(self.live.connect(application="penstock replays")) as connection,
+            connected(self.live) as connection,
             transaction(self.live, connection),
         ):
             for name in self.models:
@@ -121,7 +121,7 @@ class Elsewhere:
     def _do(self, generation: str, act: Callable[[ElsewhereReadModel], object]) -> None:
         if not self.models:
             return
-        with closing(self.live.connect(application="penstock replays")) as connection:
+        with connected(self.live) as connection:
             for name, kind in self.models.items():
                 with transaction(self.live, connection, write=False):
                     work = Workshop(self.live).begin(connection)

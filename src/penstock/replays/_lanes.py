@@ -19,6 +19,7 @@ from penstock.projections._engine._run import ProjectionRun
 from penstock.projections._engine._sql import transaction
 from penstock.projections.abc import LIVE, Handlers, Page
 from penstock.replays._candidates import LARGER
+from penstock.replays._connecting import connected
 from penstock.replays.abc import Candidate, ReadModelCopy
 from penstock.store.abc import EventReader, Horizon, Lane, StoreBackend
 from penstock.store.database import Connection
@@ -69,7 +70,7 @@ def prepare(site: "Site", of: int, worth: int) -> Mapping[str, int] | None:
         with closing(site.stores[name].reader()) as reader:
             ends[name] = reader.horizon().position
     with (
-        closing(database.connect(application="penstock replays")) as connection,
+        connected(database) as connection,
         transaction(database, connection),
     ):
         distances: list[int] = []
@@ -105,7 +106,7 @@ def merge(site: "Site", of: int, ends: Mapping[str, int]) -> None:
     """Make the lanes' checkpoints the copy's, in one transaction. Raises `ReplayError` if one is not at the end."""
     database, key = site.copy.database, site.key
     with (
-        closing(database.connect(application="penstock replays")) as connection,
+        connected(database) as connection,
         transaction(database, connection),
     ):
         for each in site.candidates:
@@ -136,7 +137,7 @@ def forget(copy: ReadModelCopy) -> None:
     database = copy.database if copy.exists() else copy.live_database
     mark = f"{copy.key}{_MARK}"
     with (
-        closing(database.connect(application="penstock replays")) as connection,
+        connected(database) as connection,
         transaction(database, connection),
     ):
         for table in ("penstock_projection_failures", "penstock_projections", "penstock_checkpoints"):

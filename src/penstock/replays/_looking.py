@@ -1,7 +1,6 @@
 """How a replay stands: read from its checkpoints, its leases and its plays, by anybody, whoever works on it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +10,7 @@ from penstock.projections._engine._sql import rows, transaction
 from penstock.projections._engine._status import statuses
 from penstock.projections.abc import LIVE, ProjectionPlan, ProjectionStatus
 from penstock.replays import _plays
+from penstock.replays._connecting import connected
 from penstock.replays._records import Record, Records
 from penstock.replays.abc import Play, ReadModelCopy, Replay, ReplayProgress
 from penstock.store.abc import EventReader
@@ -29,11 +29,11 @@ def standing(
     replay = record.replay
     is_bare = replay.state == "promoted" and not replay.former_versions
     if not replay.place or is_bare or not copy.exists():
-        with closing(copy.live_database.connect(application="penstock replays")) as connection:
+        with connected(copy.live_database) as connection:
             # Nobody has run this generation: every plan is told as one that never ran.
             found = statuses(copy.live_database, connection, readers, plans=known, generation=copy.key)
     else:
-        with closing(copy.database.connect(application="penstock replays")) as connection:
+        with connected(copy.database) as connection:
             found = statuses(copy.database, connection, readers, plans=known, generation=copy.key)
     return [each for each in found if each.name in names]
 
@@ -41,7 +41,7 @@ def standing(
 def standing_live(copy: ReadModelCopy, record: Record) -> list[ProjectionStatus]:
     """Each projection of a replay that ever ran, as what is live stands; its lag is not looked at."""
     database = copy.live_database
-    with closing(database.connect(application="penstock replays")) as connection:
+    with connected(database) as connection:
         found = statuses(database, connection, {}, generation=LIVE)
     return [each for each in found if each.name in record.replay.projections]
 
@@ -79,7 +79,7 @@ def holder_of(copy: ReadModelCopy) -> str | None:
         return None
     database = copy.database
     with (
-        closing(database.connect(application="penstock replays")) as connection,
+        connected(database) as connection,
         transaction(database, connection, write=False),
     ):
         found = rows(
@@ -108,7 +108,7 @@ def _standing_at(copy: ReadModelCopy, record: Record) -> str:
     """What those who feed it stand at."""
     if not record.is_fed or not copy.exists():
         return ""
-    with closing(copy.database.connect(application="penstock replays")) as connection:
+    with connected(copy.database) as connection:
         found = statuses(copy.database, connection, {}, generation=copy.key)
     wrong = [each for each in found if each.name in record.replay.projections and each.error]
     return "; ".join(f"projection {each.name!r}: {each.error}" for each in wrong)
@@ -117,7 +117,7 @@ def _standing_at(copy: ReadModelCopy, record: Record) -> str:
 def _deaths(copy: ReadModelCopy, replay: Replay) -> str:
     """What is said of one that nobody goes on with by himself any more."""
     live = copy.live_database
-    with closing(live.connect(application="penstock replays")) as connection:
+    with connected(live) as connection:
         place = _plays.died_in_vain(live, connection, replay.key)
     if place is None or holder_of(copy) is not None:
         return ""

@@ -119,17 +119,7 @@ class Switches(Looks):
                 record = (await self._found(key)).record
             else:
                 await self._catch_up(site)
-        switch = Switch(
-            there.records,
-            site.copy,
-            site.candidates,
-            await self._declared_live(site),
-            lambda store: site.stores[store].reader(),
-            who or this_process(),
-            reason,
-            override,
-            is_forced=force,
-        )
+        switch = await self._switch(site, who=who, reason=reason, override=override, force=force)
         return await kept(asyncio.to_thread(switch.promote, record, say or silent))
 
     async def rollback(
@@ -159,8 +149,13 @@ class Switches(Looks):
         override = _switching.overridden(findings, reason)
         if override and await self.lag(key) > _switching.FAR:
             await self._catch_up(site)
-        switch = Switch(
-            there.records,
+        switch = await self._switch(site, who=who, reason=reason, override=override, force=force)
+        return await kept(asyncio.to_thread(switch.roll_back, there.record, say or silent))
+
+    async def _switch(self, site: Site, *, who: str, reason: str, override: str, force: bool) -> Switch:
+        """The exchange of what is live and the copy, which leads either way."""
+        return Switch(
+            site.records,
             site.copy,
             site.candidates,
             await self._declared_live(site),
@@ -170,7 +165,6 @@ class Switches(Looks):
             override,
             is_forced=force,
         )
-        return await kept(asyncio.to_thread(switch.roll_back, there.record, say or silent))
 
     async def _catch_up(self, site: Site) -> None:
         """Bring the copy near by the code that is here. One that somebody runs comes near by itself."""

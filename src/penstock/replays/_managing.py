@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -16,6 +15,7 @@ from penstock.projections._engine._run import Supervised
 from penstock.projections.abc import ProjectionPlan, ProjectionStatus
 from penstock.replays import _looking, _plays
 from penstock.replays._candidates import narrowed
+from penstock.replays._connecting import connected
 from penstock.replays._distance import wanted_by
 from penstock.replays._elsewhere import candidate_elsewhere
 from penstock.replays._elsewhere_places import not_compared
@@ -154,7 +154,7 @@ class Managing:
         def tried() -> None:
             if not copy.exists():
                 return
-            with closing(copy.database.connect(application="penstock replays")) as connection:
+            with connected(copy.database) as connection:
                 _requests.retry(copy.database, connection, record.replay.projections, generation=there.key)
 
         await kept(asyncio.to_thread(tried))
@@ -183,7 +183,7 @@ class Managing:
         names = {each.plan.name for each in supervised}
 
         def elsewhere() -> list[Candidate]:
-            with closing(copy.database.connect(application="penstock replays")) as connection:
+            with connected(copy.database) as connection:
                 return [
                     candidate_elsewhere(
                         copy.database, connection, there.key, name, target=record.replay.store

@@ -17,36 +17,29 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from penstock.errors import ReplayBusyError, ReplayRefusedError, StoreUnavailableError
 from penstock.projections._engine import _checkpoints
 from penstock.projections._engine._run import Supervised
-from penstock.projections._engine._sql import lock_of, one
+from penstock.projections._engine._sql import commit, lock_of, one
 from penstock.projections.abc import LIVE, Checkpoint
+from penstock.replays._connecting import APPLICATION
 from penstock.replays._distance import Distance, HandlerFailed, approach, events_between
+from penstock.replays._elsewhere import OnlyElsewhere, Others
+from penstock.replays._short_locks import begin, is_lock_timeout, wait_briefly
 from penstock.replays.abc import Candidate, Held, ReadModelCopy
-from penstock.store._sqlite._database import SqliteConnection
 from penstock.store.abc import EventReader
 from penstock.store.database import Connection, Database
 
-__all__ = ["Meeting", "is_lock_timeout", "meet"]
+__all__ = ["Meeting", "meet"]
 
-_LOCK_MS: Final = 400
-"""How long a lock is waited for before everything is let go."""
 _STAND_SECONDS: Final = 0.5
 """How long a copy that is ahead is held for the live one to come."""
-_ALONE_SECONDS: Final = 5.0
-"""How long somebody is waited for who can run what this process cannot, if nobody does."""
 _LOOK_SECONDS: Final = 0.003
 _SHORTEST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.1
-_APPLICATION: Final = "penstock replays"
 _STEP: Final = "meet the live one"
-_LOCKED: Final = frozenset({"55P03", "40P01"})
-"""SQLSTATEs of a lock that was not had (appendix A of PostgreSQL's manual)."""
-_BUSY: Final = frozenset({5, 6})
-"""SQLITE_BUSY and SQLITE_LOCKED (``sqlite3.h``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +87,9 @@ def _met(attempts: "_Attempts", patience: timedelta) -> Iterator[Held]:
         meeting = attempts.reach(patience)
         try:
             yield meeting
-            meeting.live.commit()
+            commit(attempts.theirs, meeting.live)
             if meeting.copied is not meeting.live:
-                meeting.copied.commit()
+                commit(attempts.ours, meeting.copied)
         except BaseException:
             attempts.let_go()
             raise
@@ -129,9 +122,8 @@ class _Attempts:
         self._copy, self._reader_for, self._most_events = copy, reader_for, most_events
         self._declared_live = dict(declared_live)
         self._may_be_ahead = set(self._copies) if ahead_is_fine else set[str]()
-        self._alone_since: float | None = None
-        """When it was first seen that nobody ran what can only be run elsewhere (monotonic)."""
-        self._theirs, self._ours = copy.live_database, copy.database
+        self._others = Others(copy.database)
+        self.theirs, self.ours = copy.live_database, copy.database
         self._live: Connection | None = None
         self._copied: Connection | None = None
         self._readers: dict[str, EventReader] = {}
@@ -167,65 +159,68 @@ class _Attempts:
         """Whether anything was done."""
         moved = False
         for each, through in outcome.nearer:
-            is_live = each.generation == LIVE
             try:
-                moved |= approach(
-                    each,
-                    self._theirs if is_live else self._ours,
-                    partial(self._reader_for, each.plan.source),
-                    through=through,
-                    seconds=left,
-                )
+                if isinstance(each.handlers, OnlyElsewhere):
+                    self._others.look(self._connections()[1], each.plan.name, each.handlers)
+                else:
+                    moved |= self._approached(each, through, left)
             except StoreUnavailableError as failure:
                 if not is_lock_timeout(failure):
                     raise
-            except ReplayRefusedError:
-                # It can only be run elsewhere, and nobody does: after a switch it takes those who do a moment.
-                self._alone_since = self._alone_since or time.monotonic()
-                if time.monotonic() - self._alone_since >= _ALONE_SECONDS:
-                    raise
-            except HandlerFailed as failed:
-                if not (is_live and each.plan.name in self._may_be_ahead):
-                    raise self._refused(str(failed)) from failed.cause
-                self._declared_live.pop(each.plan.name, None)
         return moved
+
+    def _approached(self, each: Supervised, through: int, left: float) -> bool:
+        is_live = each.generation == LIVE
+        try:
+            return approach(
+                each,
+                self.theirs if is_live else self.ours,
+                partial(self._reader_for, each.plan.source),
+                through=through,
+                seconds=left,
+            )
+        except HandlerFailed as failed:
+            if not (is_live and each.plan.name in self._may_be_ahead):
+                raise self._refused(str(failed)) from failed.cause
+            self._declared_live.pop(each.plan.name, None)
+            return False
 
     # -- one try ------------------------------------------------------------------------------------------------
 
     def _try(self) -> Meeting | _NotYet:
         live, copied = self._connections()
-        _begin(self._ours, copied)
+        begin(self.ours, copied)
         copies = {name: self._held_copy(copied, name) for name in self._copies}
         lives = self._wait_for_live(live, copies)
         if isinstance(lives, _NotYet):
             return lives
         if far := self._far(copies, lives):
             return far
-        _begin(self._theirs, live)
+        begin(self.theirs, live)
         goals: dict[str, int] = {}
         for name, each in copies.items():
-            lives[name] = self._read(self._theirs, live, name, LIVE, lock=True)
+            lives[name] = self._read(self.theirs, live, name, LIVE, lock=True)
             goal = self._goal(each, lives[name])
             if goal is None:
                 return self._ahead(name, each, lives[name])
             goals[name] = goal
         if far := self._far(copies, lives):
             return far
-        self._take(self._ours, copied, self._copies, copies, goals)
+        self._take(self.ours, copied, self._copies, copies, goals)
         held = self._hold_again(live, copied)
         for name, goal in goals.items():
             if self._held_copy(held, name).position != goal:
                 return _NotYet(f"the copy of projection {name!r} was moved by another")
-        if self._theirs.dialect == "postgresql":
+        if self.theirs.dialect == "postgresql":
             # How long the block waits for locks is its own business.
-            self._theirs.execute(live, "SET LOCAL lock_timeout TO DEFAULT")
+            self.theirs.execute(live, "SET LOCAL lock_timeout TO DEFAULT")
         return Meeting(goals, live, held)
 
     def _hold_again(self, live: Connection, copied: Connection) -> Connection:
         """What the copy committed is seen by all; who was about to move it finds another epoch and goes away."""
-        if self._theirs.dialect == "postgresql":
+        if self.theirs.dialect == "postgresql":
             return live
-        _begin(self._ours, copied)
+        begin(self.ours, copied)
         return copied
 
     def _wait_for_live(
@@ -234,7 +229,7 @@ class _Attempts:
         """The live ones, when none is behind its copy, which stands still meanwhile."""
         ends = time.monotonic() + _STAND_SECONDS
         while True:
-            lives = {name: self._read(self._theirs, live, name, LIVE) for name in copies}
+            lives = {name: self._read(self.theirs, live, name, LIVE) for name in copies}
             late = [name for name in copies if self._is_late(copies[name], lives[name])]
             if not late:
                 return lives
@@ -251,13 +246,13 @@ class _Attempts:
             through = max(place.position, copies[name].position)
             if self._events(declared, place, through) > self._most_events:
                 return _NotYet(f"the live projection {name!r} is far behind", ((declared, through),))
-            _begin(self._theirs, live)
-            held = self._read(self._theirs, live, name, LIVE, lock=True)
+            begin(self.theirs, live)
+            held = self._read(self.theirs, live, name, LIVE, lock=True)
             if held is None:
                 return self._ahead(name, copies[name], held)
             through = max(held.position, copies[name].position)
-            self._take(self._theirs, live, {name: declared}, {name: held}, {name: through})
-        return {name: self._read(self._theirs, live, name, LIVE) for name in copies}
+            self._take(self.theirs, live, {name: declared}, {name: held}, {name: through})
+        return {name: self._read(self.theirs, live, name, LIVE) for name in copies}
 
     def _is_late(self, copied: Checkpoint, live: Checkpoint | None) -> bool:
         return live is not None and (live.position < copied.position or bool(live.behind))
@@ -283,17 +278,22 @@ class _Attempts:
     def _far(
         self, copies: Mapping[str, Checkpoint], lives: Mapping[str, Checkpoint | None]
     ) -> _NotYet | None:
-        """What is said when more is left than is taken while others wait."""
-        left, nearer = self._most_events, list[tuple[Supervised, int]]()
+        """What is said when more is left than is taken while others wait, or than can be taken here."""
+        left, nearer, reason = self._most_events, list[tuple[Supervised, int]](), ""
         for name, live in lives.items():
             if live is None:
                 continue
             # Also where it stands there: sources that were added later may be behind.
-            found = self._events(self._copies[name], copies[name], live.position, limit=left)
+            copied = self._copies[name]
+            found = self._events(copied, copies[name], live.position, limit=left)
             left -= found
             if found:
-                nearer.append((self._copies[name], live.position))
-        return _NotYet("the copy is far behind the live one", tuple(nearer)) if left < 0 else None
+                nearer.append((copied, live.position))
+                if isinstance(copied.handlers, OnlyElsewhere):
+                    reason = copied.handlers.reason
+        if left < 0 and not reason:
+            reason = "the copy is far behind the live one"
+        return _NotYet(reason, tuple(nearer)) if reason else None
 
     def _events(
         self, supervised: Supervised, place: Checkpoint, through: int, *, limit: int | None = None
@@ -324,9 +324,7 @@ class _Attempts:
 
     def _held_copy(self, connection: Connection, name: str) -> Checkpoint:
         on_live = connection is self._live
-        found = self._read(
-            self._theirs if on_live else self._ours, connection, name, self._copy.key, lock=True
-        )
+        found = self._read(self.theirs if on_live else self.ours, connection, name, self._copy.key, lock=True)
         if found is None:
             raise self._refused(f"its copy has no checkpoint of projection {name!r}; start it from zero")
         return found
@@ -362,11 +360,11 @@ class _Attempts:
 
     def _connections(self) -> tuple[Connection, Connection]:
         if self._live is None:
-            self._live = self._theirs.connect(application=_APPLICATION)
-            _be_brief(self._theirs, self._live)
+            self._live = self.theirs.connect(application=APPLICATION)
+            wait_briefly(self.theirs, self._live)
         if self._copied is None:
-            self._copied = self._ours.connect(application=_APPLICATION)
-            _be_brief(self._ours, self._copied)
+            self._copied = self.ours.connect(application=APPLICATION)
+            wait_briefly(self.ours, self._copied)
         return self._live, self._copied
 
     def let_go(self) -> None:
@@ -385,25 +383,3 @@ class _Attempts:
                     each.close()
         self._live = self._copied = None
         self._readers.clear()
-
-
-def _be_brief(database: Database, connection: Connection) -> None:
-    """Wait only shortly for the one lock of a file."""
-    if database.dialect == "sqlite":
-        database.execute(connection, f"PRAGMA busy_timeout = {_LOCK_MS}")
-        if isinstance(connection, SqliteConnection):
-            connection.waits_ms, connection.wait_seconds = _LOCK_MS, _LOCK_MS / 1000
-
-
-def _begin(database: Database, connection: Connection) -> None:
-    database.begin(connection, write=True)
-    if database.dialect == "postgresql":
-        database.execute(connection, f"SET LOCAL lock_timeout = '{_LOCK_MS}ms'")
-
-
-def is_lock_timeout(failure: BaseException) -> bool:
-    """Whether it says that a lock was not had in time, or that of two that waited for each other this one gave way."""
-    cause: Any = failure.__cause__
-    if getattr(cause, "sqlstate", None) in _LOCKED:
-        return True
-    return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _BUSY

@@ -11,6 +11,7 @@ from penstock.projections._engine._run import Supervised
 from penstock.projections._engine._sql import rows
 from penstock.replays import _plays
 from penstock.replays._candidates import narrowed
+from penstock.replays._connecting import connected
 from penstock.replays._distance import wanted_by
 from penstock.replays._records import Records
 from penstock.replays._switching import read_live_versions
@@ -39,7 +40,7 @@ def planned(
     names = tuple(sorted(each.plan.name for each in supervised))
     events = sum(_events(each, readers[each.plan.source], part) for each in supervised)
     rate = _rate(records)
-    with closing(database.connect(application="penstock replays")) as connection:
+    with connected(database) as connection:
         disk = _size(database, connection, tables)
     live = read_live_versions(records, names)
     versions = {each.plan.name: each.plan.version for each in supervised}

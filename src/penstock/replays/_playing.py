@@ -113,6 +113,8 @@ class _Playing:
         (self._who, self._why), self._site, self._terms = asked, site, terms
         self._background, self._on_progress, self._parts = background, on_progress, parts
         self._told = Told()
+        self._has_told_in_vain = False
+        """Whether the caller's function failed, which is logged once."""
         self._number = 0
 
     async def run(self, *, from_zero: bool) -> None:
@@ -277,8 +279,16 @@ class _Playing:
                 noted = time.monotonic()
 
     def _tell(self) -> None:
-        if self._on_progress is not None:
+        if self._on_progress is None:
+            return
+        try:
             self._on_progress(self._told.progress(self._site.key))
+        except Exception:  # noqa: BLE001  who only looks on stops no play, and what others read of it goes on
+            if not self._has_told_in_vain:
+                LOGGER.exception(
+                    "replay %r: what it tells its progress to failed; it goes on", self._site.key
+                )
+            self._has_told_in_vain = True
 
     def _note(self) -> None:
         told, live = self._told, self._site.records.database

@@ -4,7 +4,6 @@ Every change of state is one short transaction, with a row in the log that says 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ import msgspec
 from penstock.errors import ReplayBusyError, ReplayExistsError, UnknownReplayError
 from penstock.projections._engine._sql import NOW, dumps, moment, one, rows, transaction
 from penstock.replays import _moves
+from penstock.replays._connecting import connected
 from penstock.replays._moves import Step
 from penstock.replays.abc import CopiedTable, Part, Replay
 from penstock.replays.values import ReplayDeed
@@ -163,7 +163,7 @@ class Records:
 
     def call(self, act: Callable[[Connection], T]) -> T:
         """What *act* returns, given a connection in no transaction."""
-        with closing(self.database.connect(application="penstock replays")) as connection:
+        with connected(self.database) as connection:
             return act(connection)
 
     def within(self, act: Callable[[Connection], T]) -> T:

@@ -6,7 +6,6 @@ are changed in the transaction that changes the tables, so a process that is kil
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -16,6 +15,7 @@ from penstock.projections._engine._run import Supervised
 from penstock.projections._engine._sql import NOW, dumps, one, rows
 from penstock.projections.abc import LIVE, ProjectionStatus
 from penstock.replays import _moves
+from penstock.replays._connecting import connected
 from penstock.replays._elsewhere_places import Elsewhere, exchange_places, models_of
 from penstock.replays._meeting import meet
 from penstock.replays._moves import Step
@@ -62,7 +62,7 @@ def standing_findings(
     elif lag:
         findings.append(Finding("note", "lag", f"it takes the last {lag:,} events in the switch"))
     for each in found:
-        if each.state in ("halted", "failed") and each.error:
+        if each.state in ("halted", "failed") and _has_failed(each):
             findings.append(
                 Finding(
                     "refusal", f"projection {each.name}", f"its copy stands before an event: {each.error}"
@@ -108,8 +108,13 @@ def _left_behind(found: Sequence[ProjectionStatus], live: Sequence[ProjectionSta
             can_be_forced=True,
         )
         for each in live
-        if each.error and each.position < places.get(each.name, 0)
+        if _has_failed(each) and each.position < places.get(each.name, 0)
     ]
+
+
+def _has_failed(status: ProjectionStatus) -> bool:
+    """Whether something is wrong with it. That its runner was killed alone is not: the switch brings it near."""
+    return status.error is not None and status.failed_at is not None
 
 
 def reasons_against(findings: Sequence[Finding], *, force: bool) -> list[str]:
@@ -256,5 +261,5 @@ def check_way_back(record: Record) -> None:
 
 def read_live_versions(records: Records, names: Sequence[str]) -> dict[str, int]:
     """As `live_versions`, over a connection of its own."""
-    with closing(records.database.connect(application="penstock replays")) as connection:
+    with connected(records.database) as connection:
         return live_versions(records.database, connection, names)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, TypeAlias
 
-from penstock.projections.abc import Checkpoint, Handlers, ProjectionPlan
+from penstock.projections.abc import Handlers, ProjectionPlan
 from penstock.store.database import Connection, Database
 
 __all__ = [
@@ -398,7 +398,3 @@ class Comparing(Protocol):
     def read(self, side: Literal["live", "copy"], sql: str, *, most: int) -> list[Any]:
         """The rows, *most* at most, of a statement in which plain table names mean those of one side; it only reads."""
         ...
-
-
-CheckpointPair: TypeAlias = tuple[Checkpoint, Checkpoint]
-"""The live checkpoint of a projection and the copy's."""

@@ -126,8 +126,9 @@ class ReplayManager(Switches, LooksAside):
     ) -> ReplayProgress:
         """Play history to the copy, from where it stands to the end of the store; it may be started again and again.
 
-        *from_zero*: empty the copy first. *on_progress* is called a few times a second. Cancelled, it stops after a
-        page. Killed, it goes on when it is started again, or by itself where the app runs (`App.run`).
+        *from_zero*: empty the copy first. *on_progress* is called a few times a second; an error in it is logged once,
+        and stops nothing. Cancelled, it stops after a page. Killed, it goes on when it is started again, or by itself
+        where the app runs (`App.run`).
 
         Raises:
             ReplayMoveError: It follows already, or is promoted.

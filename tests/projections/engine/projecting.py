@@ -9,7 +9,6 @@ of milliseconds, after which it is killed from outside), and prints how it ended
 
 import argparse
 import asyncio
-import itertools
 import os
 import signal
 import sys
@@ -26,7 +25,7 @@ from penstock.store._postgres import make_backend
 from penstock.store._sqlite import SqliteBackend
 from penstock.store.abc import StoreBackend, StoredEvent
 from penstock.store.database import Connection
-from tests.forking import serve
+from tests.forking import Deadly, serve
 from tests.projections.engine.doubles import Counting
 
 __all__ = ["backend_of"]
@@ -35,25 +34,6 @@ __all__ = ["backend_of"]
 def backend_of(url: str) -> StoreBackend:
     """The store at a URL."""
     return SqliteBackend("local", url) if url.startswith("sqlite") else make_backend("local", url)
-
-
-class Deadly:
-    """A handler's connection use is counted; at the right moment the process is gone."""
-
-    def __init__(self, die_at: int) -> None:
-        self._die_at = die_at
-        self._steps = itertools.count()
-        self._next = 0
-
-    def step(self) -> None:
-        """One moment; maybe the last."""
-        if next(self._steps) == self._die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self._next += 1
-
-    def is_due(self) -> bool:
-        """Whether the next moment is the last."""
-        return self._next == self._die_at
 
 
 class DyingConnection:

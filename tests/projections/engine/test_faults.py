@@ -12,6 +12,7 @@ import pytest
 from penstock.errors import StoreUnavailableError
 from penstock.projections._engine import _head, _seat
 from penstock.projections._engine._run import CaughtUp, Supervised
+from penstock.projections._engine._sql import transaction
 from penstock.projections._engine._supervisor import ProjectionSupervisor
 from penstock.projections.abc import ProjectionPlan
 from penstock.retry import Retry
@@ -22,6 +23,38 @@ from penstock.store.abc import Append, Appended, Conflict, EventFilter, StoreBac
 from tests.fixtures_postgres import PostgresServer, serving
 from tests.projections.engine.breaking import SteppedConnection, SteppedDatabase
 from tests.projections.engine.doubles import Counting, add, append, applied, make_run, new_event, to_the_end
+
+
+@pytest.mark.covers("PROJ-15")
+async def test_a_session_that_ends_at_the_commit_is_a_store_that_is_away(
+    each_postgres_store: StoreBackend,
+) -> None:
+    """The driver's own error is told as everywhere else, nothing of the page is kept, and the next run does it."""
+    store, database = each_postgres_store, each_postgres_store.database
+    await add(store, 3)
+    handlers = Counting(database)
+    with closing(database.connect()) as connection, transaction(database, connection):
+        handlers.prepare(connection)
+        for sql in _ENDS_AT_COMMIT:
+            database.execute(connection, sql)
+    with pytest.raises(StoreUnavailableError, match="shutting down, or a person closed the connection"):
+        await to_the_end(make_run(store, handlers))
+    assert applied(database) == []
+    with closing(database.connect()) as connection, transaction(database, connection):
+        database.execute(connection, "DROP FUNCTION ends() CASCADE")
+    again = make_run(store, Counting(database))
+    again.terms = run_out(store)
+    assert await to_the_end(again) == CaughtUp(3)
+    assert applied(database) == [1, 2, 3]
+
+
+_ENDS_AT_COMMIT = (
+    "CREATE FUNCTION ends() RETURNS trigger LANGUAGE plpgsql AS "
+    "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'",
+    "CREATE CONSTRAINT TRIGGER ends AFTER INSERT ON applied DEFERRABLE INITIALLY DEFERRED "
+    "FOR EACH ROW EXECUTE FUNCTION ends()",
+)
+"""Everything is done by then; only the commit itself is left."""
 
 
 @pytest.mark.covers("PROJ-15")

@@ -1,13 +1,8 @@
 """The oldest PostgreSQL that is promised: what the engine's statements rest on holds there as well."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from penstock.store import migrating
-from penstock.store._postgres import make_backend
 from penstock.store.abc import StoreBackend
-from tests.fixtures_postgres import PostgresServer, new_database
 from tests.projections.engine.test_faults import test_a_connection_lost_at_any_statement_counts_exactly
 from tests.projections.engine.test_kill import (
     forked,
@@ -50,10 +45,6 @@ __all__ = [
 
 
 @pytest.fixture
-async def store(oldest_postgres: PostgresServer) -> AsyncIterator[StoreBackend]:
+def store(oldest_store: StoreBackend) -> StoreBackend:
     """An open store of its own there."""
-    backend = make_backend("local", new_database(oldest_postgres))
-    migrating.apply(backend.database)
-    await backend.open()
-    yield backend
-    await backend.close()
+    return oldest_store

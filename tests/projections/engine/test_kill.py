@@ -12,6 +12,7 @@ import pytest
 
 from penstock.projections._engine import _checkpoints, _failures
 from penstock.store.abc import StoreBackend
+from tests.forking import Forks
 from tests.projections.engine.doubles import add, append, applied, checkpoint, new_event, totals
 
 
@@ -53,29 +54,15 @@ def processes(store: StoreBackend) -> Iterator[Processes]:
     some.end()
 
 
-class Forked:
+class Forked(Forks):
     """Projecting processes one after the other, forked from one that has imported everything."""
 
     def __init__(self, url: str) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.projections.engine.projecting", "--serve", url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        super().__init__("tests.projections.engine.projecting", "--serve", url)
 
     async def run(self, *options: str, kill_after_ms: int = 0) -> int:
         """One process, to its end, or killed from outside after so long; its exit code."""
-        stdin, stdout = self._server.stdin, self._server.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write(" ".join([str(kill_after_ms), *options]) + "\n")
-        stdin.flush()
-        return int(await asyncio.to_thread(stdout.readline))
-
-    def end(self) -> None:
-        """End them."""
-        self._server.communicate(timeout=60)
+        return (await asyncio.to_thread(self.ask, kill_after_ms, *options))[0]
 
 
 @pytest.fixture

@@ -6,36 +6,18 @@ database, and a step: ``start``, ``create``, ``feed`` and so on. How it ended is
 """
 
 import asyncio
-import os
-import signal
-import sys
-import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
-from penstock.errors import PenstockError
 from penstock.projections._engine import _checkpoints
 from penstock.replays._records import Records
+from tests.forking import Deadly, serve
 from tests.replays.core.shop import make_app
 
 KEY = "k"
 
 
-class Dying:
-    """Counts moments of the process; at the right one it is gone."""
-
-    left = -1
-
-    @classmethod
-    def step(cls) -> None:
-        """One moment; maybe the last."""
-        if cls.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        cls.left -= 1
-
-
-def make_mortal(database: Any) -> None:
+def make_mortal(database: Any, deadly: Deadly) -> None:
     """Have a moment before and after each beginning of a transaction of the live database, and in each page."""
     for owner, name in (
         (database, "begin"),
@@ -43,25 +25,25 @@ def make_mortal(database: Any) -> None:
         (_checkpoints, "move"),
         (Records, "within"),
     ):
-        setattr(owner, name, _mortal(getattr(owner, name)))
+        setattr(owner, name, _mortal(getattr(owner, name), deadly))
 
 
-def _mortal(function: Callable[..., Any]) -> Callable[..., Any]:
+def _mortal(function: Callable[..., Any], deadly: Deadly) -> Callable[..., Any]:
     def called(*arguments: Any, **named: Any) -> Any:
-        Dying.step()
+        deadly.step()
         outcome = function(*arguments, **named)
-        Dying.step()
+        deadly.step()
         return outcome
 
     return called
 
 
-async def step(url: str, what: str) -> None:
+async def step(url: str, what: str, moments: int) -> None:
     """Take one step."""
     app = make_app(url, version=2, page=7, counts=True)
     async with app:
-        if Dying.left >= 0:
-            make_mortal(app.store().database)
+        if moments >= 0:
+            make_mortal(app.store().database, Deadly(moments))
         if what == "create":
             await app.replays.create(KEY, ["totals", "counts"])
         elif what == "remove":
@@ -82,32 +64,11 @@ async def step(url: str, what: str) -> None:
             await app.replays.start(KEY, from_zero=what == "start-from-zero")
 
 
-def serve() -> None:
-    """Fork a process for each line."""
-    for line in sys.stdin:
-        first, moments, url, what = line.split()
-        child = os.fork()
-        if child == 0:
-            try:
-                Dying.left = int(moments)
-                asyncio.run(step(url, what))
-            except PenstockError:
-                os._exit(1)
-            except BaseException:  # noqa: BLE001  the forked process ends here, whatever it was
-                traceback.print_exc()
-                os._exit(2)
-            os._exit(0)
-        ends = time.monotonic() + int(first) / 1000
-        while True:
-            ended, status = os.waitpid(child, os.WNOHANG if int(first) else 0)
-            if ended:
-                break
-            if time.monotonic() >= ends:
-                os.kill(child, signal.SIGKILL)
-            time.sleep(0.0005)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
-        sys.stdout.flush()
+def run(words: list[str]) -> None:
+    """What a line says after its first number."""
+    moments, url, what = words
+    asyncio.run(step(url, what, int(moments)))
 
 
 if __name__ == "__main__":
-    serve()
+    serve(run)

@@ -1,6 +1,8 @@
 """History played to a copy: what is there at the end, what is told meanwhile, and what a failure leaves."""
 
 import asyncio
+import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -137,6 +139,34 @@ async def test_a_handler_that_leaves_its_copy_is_refused(new_app: NewApp) -> Non
     assert replay is not None
     assert "totals" in replay.error
     engine.dispose()
+
+
+@pytest.mark.covers("ZDT-5")
+async def test_who_looks_on_and_fails_stops_nothing(
+    new_app: NewApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    """He is told all the same, also a second time; it is logged once; the play goes on to its end."""
+    app = await live_with(new_app)
+    again = threading.Semaphore(0)
+
+    def before(event: Paid) -> None:
+        if event.cents == 77:
+            assert again.acquire(timeout=30)
+            assert again.acquire(timeout=30)
+
+    def fails(progress: ReplayProgress) -> None:
+        again.release()
+        raise ValueError("who looks on")
+
+    second: App = await new_app(before=before, page=10)
+    await second.replays.create("k", ["totals"])
+    with caplog.at_level(logging.ERROR, logger="penstock"):
+        progress = await second.replays.start("k", on_progress=fails)
+    assert progress.state == "built"
+    assert copied(second, "k") == totals(app.store().database)
+    [play] = await second.replays.plays("k")
+    assert (play.outcome, play.events) == ("finished", 120)
+    assert [str(each.exc_info[1]) for each in caplog.records if each.exc_info] == ["who looks on"]
 
 
 async def test_a_cancelled_start_is_stopped_after_a_page(new_app: NewApp) -> None:

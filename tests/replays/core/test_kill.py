@@ -12,7 +12,7 @@ import pytest
 from penstock import App
 from penstock.replays.copies import copy_of
 from tests.replays.core.players import Players
-from tests.replays.core.shop import paid, schema_of, totals
+from tests.replays.core.shop import paid, rows, schema_of, totals
 from tests.replays.core.test_following import running, until
 
 NewApp = Callable[..., Any]
@@ -98,6 +98,41 @@ async def test_every_event_of_killed_plays_is_counted_once(new_app: NewApp, play
         assert before.to_position == after.from_position
     assert plays[0].from_position == 0
     assert plays[-1].to_position == 300
+
+
+@pytest.mark.covers("ZDT-5")
+@pytest.mark.timeout(300)
+async def test_who_was_killed_plays_and_feeds_no_more(new_app: NewApp, players: Players) -> None:
+    """It is seen at once, and not when its leases end. It is no reason against a switch either."""
+    app: App = await new_app(version=2, counts=True)
+
+    async def is_left() -> bool:
+        return not (await app.replays.progress("k")).is_running
+
+    await app.store().append(paid(300))
+    assert await players.run("create") == 0
+    assert await players.run(moments=40) == -signal.SIGKILL
+    # A server takes a moment to notice that a connection is gone; the leases would end after ten seconds.
+    await until(is_left, 5)
+    assert (await app.replays.progress("k")).state == "building"
+    assert {each.holder for each in await app.replays.statuses("k")} == {None}
+
+    await app.replays.follow("k")
+    await app.catch_up()
+    await app.replays.verify("k")
+    await app.store().append(paid(300, first=300))
+    assert await players.run("feed", moments=150) == -signal.SIGKILL
+    database = app.store().database
+    copy = copy_of("k", [*app.projections.values()], live=database).database
+    assert any(
+        rows(each, "SELECT holder FROM penstock_projections WHERE holder IS NOT NULL")
+        for each in (database, copy)
+    )
+    await until(is_left, 5)
+    assert [each for each in await app.replays.preflight("k") if each.severity == "refusal"] == []
+    await app.replays.promote("k")
+    await app.catch_up()
+    assert sum(cents for cents, *_ in totals(database).values()) == sum(range(600))
 
 
 @pytest.mark.covers("ZDT-4")

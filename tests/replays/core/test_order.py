@@ -10,8 +10,9 @@ import pytest
 
 from penstock import App
 from penstock.errors import ConfigurationError, ReplayRefusedError, UnknownProjectionError
+from penstock.projections._engine import _lease
 from penstock.projections._engine._supervisor import ProjectionSupervisor
-from penstock.replays import _distance, _meeting
+from penstock.replays import _elsewhere
 from penstock.replays.abc import Part
 from penstock.replays.copies import copy_of
 from tests.replays.core.shop import copied, paid, rows, schema_of, totals
@@ -156,24 +157,23 @@ async def test_a_way_back_waits_for_those_who_have_the_former_code(
     await new.store().append(paid(5, first=20))
     await new.catch_up()
 
-    found_nobody = threading.Event()
-    approach = _distance.approach
+    looked = threading.Event()
 
-    def noted(*args: Any, **how: Any) -> bool:
-        try:
-            return approach(*args, **how)
-        except ReplayRefusedError:
-            found_nobody.set()
-            raise
+    def noted(*args: Any) -> bool:
+        is_run = _lease.is_alive(*args)
+        looked.set()
+        return is_run
 
-    monkeypatch.setattr(_meeting, "approach", noted)
+    monkeypatch.setattr(_elsewhere, "is_alive", noted)
     back = asyncio.create_task(new.replays.rollback("k"))
-    await until(found_nobody.is_set)
-    await old.catch_up()
-    supervised = await old.supervised_projections()
-    supervisor = old.supervisor_of(supervised, until_idle=True)
-    await supervisor.run()
-    await back
+    await until(looked.is_set)
+    supervisor = old.supervisor_of(await old.supervised_projections(), until_idle=False)
+    running = asyncio.create_task(supervisor.run())
+    try:
+        await back
+    finally:
+        supervisor.stop()
+        await running
     assert rows(new.store().database, "SELECT version FROM penstock_checkpoints WHERE generation = ''") == [
         (1,)
     ]
@@ -182,9 +182,13 @@ async def test_a_way_back_waits_for_those_who_have_the_former_code(
     await new.replays.promote("k")
     await new.store().append(paid(1, first=25))
     await new.catch_up()
-    monkeypatch.setattr(_meeting, "_ALONE_SECONDS", 0.2)
+    monkeypatch.setattr(_elsewhere, "_ALONE_SECONDS", 0.2)
+    copy = copy_of("k", [new.projections["totals"]], live=new.store().database).database
+    epoch = "SELECT epoch FROM penstock_checkpoints WHERE generation = 'k'"
+    before = rows(copy, epoch)
     with pytest.raises(ReplayRefusedError, match="start one of these"):
         await new.replays.rollback("k")
+    assert rows(copy, epoch) == before, "its lease is for those who have the code"
 
 
 @pytest.mark.covers("ZDT-7")

@@ -14,9 +14,17 @@ from penstock.replays._records import Record, Records, change
 from penstock.replays.abc import Verification
 from penstock.replays.verifying import verify
 from penstock.store.database import Connection, Database
-from tests.replays.core.shop import paid, rows
+from tests.replays.core.shop import live_with, paid, rows
 
 NewApp = Callable[..., Any]
+
+
+async def built(new_app: NewApp) -> App:
+    """An app with a live read model of thirty payments, and a replay ``k`` that was built."""
+    app = await live_with(new_app, 30)
+    await app.replays.create("k", ["totals"])
+    await app.replays.start("k")
+    return app
 
 
 async def verified_meanwhile(
@@ -43,11 +51,7 @@ async def test_a_report_is_of_the_copy_that_was_compared(
     new_app: NewApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Emptied and built again meanwhile it is another one, and not verified; caught up only it is the same."""
-    app: App = await new_app()
-    await app.store().append(paid(30))
-    await app.catch_up()
-    await app.replays.create("k", ["totals"])
-    await app.replays.start("k")
+    app = await built(new_app)
 
     async def is_verified() -> bool:
         replay = await app.replays.get("k")
@@ -68,11 +72,7 @@ async def test_a_report_is_not_lost_to_another_change(
     new_app: NewApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody changes the record at the moment in which the report is kept: it is kept all the same."""
-    app: App = await new_app()
-    await app.store().append(paid(30))
-    await app.catch_up()
-    await app.replays.create("k", ["totals"])
-    await app.replays.start("k")
+    app = await built(new_app)
     records, others = Records(app.store().database), 0
 
     def slow(database: Database, connection: Connection, record: Record, **changes: object) -> bool:
@@ -96,11 +96,7 @@ async def test_a_report_of_what_was_removed_is_not_left(
     new_app: NewApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was removed while it was compared: the caller has his report, and no later replay of that key shows it."""
-    app: App = await new_app()
-    await app.store().append(paid(30))
-    await app.catch_up()
-    await app.replays.create("k", ["totals"])
-    await app.replays.start("k")
+    app = await built(new_app)
     report = await verified_meanwhile(app, monkeypatch, lambda: app.replays.remove("k"))
     assert report.is_green
     assert rows(app.store().database, "SELECT * FROM penstock_replay_reports") == []

@@ -6,9 +6,10 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-__all__ = ["SHOP", "Ending", "Project"]
+from tests.cli.conftest import Ending
+
+__all__ = ["SHOP", "Project"]
 
 SHOP = '''
 """A shop that sums up what customers pay."""
@@ -44,20 +45,6 @@ totals = app.projection("totals", tables=[Total])
 def add(paid: Paid, rows: Rows) -> None:
     rows.increment(Total, {"customer": paid.customer}, cents=paid.cents)
 '''
-
-
-@dataclass
-class Ending:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """The one JSON document on stdout."""
-        return json.loads(self.out)
 
 
 @dataclass

@@ -6,6 +6,7 @@ import pytest
 
 from penstock.store import migrating
 from penstock.store._postgres.database import PostgresDatabase
+from penstock.store.abc import StoreBackend
 from tests.fixtures_postgres import PostgresServer, databases_in, name_of, new_database
 from tests.replays.postgres.bench import Bench
 
@@ -25,3 +26,9 @@ def bench(each_postgres: PostgresServer, template: str) -> Iterator[Bench]:
         made = Bench(make(like=name_of(template)))
         yield made
         made.close()
+
+
+@pytest.fixture
+def store(each_postgres_store: StoreBackend) -> StoreBackend:
+    """An open store on every version of the server."""
+    return each_postgres_store

@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from typing import Any
 
@@ -13,55 +11,15 @@ import psycopg
 import pytest
 
 from penstock.errors import ProjectionError, StoreUnavailableError
-from penstock.store import make_backend, migrating
 from penstock.store.abc import StoreBackend
 from tests.projections.engine.doubles import append, new_event
-from tests.replays.postgres.spending import KEY, Thing
+from tests.replays.around import Around
+from tests.replays.postgres.spending import Thing
+from tests.replays.things import KEY
 
 _TOTALS = "SELECT customer, orders, v FROM totals"
 _ENTRIES = "SELECT count(*), min(v), max(v) FROM entries"
 _VIEW = "SELECT sum(orders), min(v), max(v) FROM spending"
-
-
-@pytest.fixture
-async def store(each_postgres_database: str) -> AsyncIterator[StoreBackend]:
-    """An open store on every version of the server."""
-    backend = make_backend("local", each_postgres_database)
-    migrating.apply(backend.database)
-    await backend.open()
-    yield backend
-    await backend.close()
-
-
-class Around:
-    """Threads that go on until the end, with what went wrong in them."""
-
-    def __init__(self) -> None:
-        self.over = threading.Event()
-        self.failures: list[BaseException] = []
-        self._threads: list[threading.Thread] = []
-
-    def go(self, work: Callable[[], None]) -> None:
-        """Repeat *work* in a thread."""
-
-        def loop() -> None:
-            try:
-                while not self.over.is_set():
-                    work()
-            except BaseException as failure:  # noqa: BLE001  the test raises it
-                self.failures.append(failure)
-
-        thread = threading.Thread(target=loop)
-        thread.start()
-        self._threads.append(thread)
-
-    def end(self) -> None:
-        """Wait for them; raise what went wrong."""
-        self.over.set()
-        for thread in self._threads:
-            thread.join()
-        if self.failures:
-            raise self.failures[0]
 
 
 class Reader:

@@ -4,30 +4,20 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
 
 import pytest
 
-from penstock.store import make_backend, migrating
 from penstock.store.abc import StoreBackend
 from penstock.store.database import Database
 from tests.projections.engine.doubles import append, new_event
-from tests.replays.postgres.spending import KEY, Thing
-from tests.replays.postgres.test_cycles import Around, Projecting
+from tests.replays.around import Around
+from tests.replays.postgres.spending import Thing
+from tests.replays.postgres.test_cycles import Projecting
+from tests.replays.things import KEY
 
 _KEYS = 20
-
-
-@pytest.fixture
-async def store(each_postgres_database: str) -> AsyncIterator[StoreBackend]:
-    """An open store on every version of the server."""
-    backend = make_backend("local", each_postgres_database)
-    migrating.apply(backend.database)
-    await backend.open()
-    yield backend
-    await backend.close()
 
 
 class Writer:

@@ -2,55 +2,30 @@
 
 import asyncio
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
 
-from penstock.store import make_backend, migrating
 from penstock.store.abc import StoreBackend
+from tests.forking import Forks
 from tests.projections.engine.doubles import append, new_event
-from tests.replays.postgres.spending import KEY, Thing
+from tests.replays.postgres.spending import Thing
+from tests.replays.things import KEY
 
 
-@pytest.fixture
-async def store(each_postgres_database: str) -> AsyncIterator[StoreBackend]:
-    """An open store on every version of the server."""
-    backend = make_backend("local", each_postgres_database)
-    migrating.apply(backend.database)
-    await backend.open()
-    yield backend
-    await backend.close()
-
-
-class Switchers:
+class Switchers(Forks):
     """Processes one after the other, forked from one that has imported everything."""
 
     def __init__(self, url: str) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.replays.postgres.switcher", url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        super().__init__("tests.replays.postgres.switcher", url)
 
     async def run(self, version: int, left: int = -1) -> tuple[int, int]:
         """One process, to its end; its exit code, and how many statements it ran."""
-        stdin, stdout = self._server.stdin, self._server.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write(f"{version} {left}\n")
-        stdin.flush()
-        code, count = (await asyncio.to_thread(stdout.readline)).split()
-        return int(code), int(count)
-
-    def end(self) -> None:
-        """End them."""
-        self._server.communicate(timeout=60)
+        code, count = await asyncio.to_thread(self.ask, version, left)
+        return code, count
 
 
 @pytest.fixture

@@ -5,62 +5,37 @@ step is a statement, a commit, a rollback, a file that is closed or removed, and
 is to be done. How it ended is printed, with the number of steps.
 """
 
-import itertools
 import os
-import signal
 import sqlite3
 import sys
-import traceback
-from pathlib import Path
+from functools import partial
+from itertools import product
 from typing import Any
 
 from penstock.replays.abc import Held
 from penstock.store import migrating
 from penstock.store._sqlite import SqliteBackend, _database
-from tests.replays.sqlite.spending import KEY, Thing, direct, folder_in_memory, nothing
+from tests.forking import Deadly, serve_counted
+from tests.replays.sqlite.spending import Thing, direct, folder_in_memory
+from tests.replays.things import KEY, nothing
 
 __all__ = ["done"]
 
 
-class Deadly:
-    """Counts steps; one of them is the last."""
+def watch(deadly: Deadly) -> None:
+    """Count what is done to files of SQLite from here on."""
 
-    def __init__(self, die_at: int) -> None:
-        self._die_at = die_at
-        self._steps = itertools.count(1)
-        self.taken = 0
+    class Watched(sqlite3.Connection):
+        """One that was opened without a class of its own."""
 
-    def step(self) -> None:
-        """One moment."""
-        self.taken = next(self._steps)
-        if self.taken == self._die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def connect(*arguments: Any, **named: Any) -> Any:
+        return opened(*arguments, **{"factory": Watched, **named})
 
-    def watch(self) -> None:
-        """Count what is done to files of SQLite from here on."""
-        deadly = self
-
-        class Watched(sqlite3.Connection):
-            """One that was opened without a class of its own."""
-
-        def watch(kind: Any, *names: str) -> None:
-            for name in names:
-                setattr(kind, name, stepping(getattr(kind, name)))
-
-        def stepping(act: Any) -> Any:
-            def acted(*arguments: Any, **named: Any) -> Any:
-                deadly.step()
-                return act(*arguments, **named)
-
-            return acted
-
-        def connect(*arguments: Any, **named: Any) -> Any:
-            return opened(*arguments, **{"factory": Watched, **named})
-
-        for kind in (Watched, _database.SqliteConnection):
-            watch(kind, "execute", "commit", "rollback", "close")
-        watch(os, "unlink")
-        opened, sqlite3.connect = sqlite3.connect, connect
+    kinds: tuple[Any, ...] = (Watched, _database.SqliteConnection)
+    names = "execute", "commit", "rollback", "close"
+    for kind, name in (*product(kinds, names), (os, "unlink")):
+        setattr(kind, name, deadly.stepping(getattr(kind, name)))
+    opened, sqlite3.connect = sqlite3.connect, connect
 
 
 def done(path: str, what: str) -> None:
@@ -109,30 +84,15 @@ def warm_up() -> None:
             done(path, what)
 
 
-def main(path: str) -> None:
-    """Fork a process for each line."""
-    warm_up()
-    for line in sys.stdin:
-        die_at, what = line.split()
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                deadly = Deadly(int(die_at))
-                deadly.watch()
-                done(path, what)
-                os.write(writing, str(deadly.taken).encode())
-            except BaseException:  # noqa: BLE001  the forked process ends here, whatever it was
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading) as said:
-            steps = said.read() or "0"
-        _, status = os.waitpid(child, 0)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)} {steps}\n")
-        sys.stdout.flush()
+def run(path: str, words: list[str]) -> int:
+    """What a line says; how many steps it took."""
+    die_at, what = words
+    deadly = Deadly(int(die_at) - 1)
+    watch(deadly)
+    done(path, what)
+    return deadly.taken
 
 
 if __name__ == "__main__":
-    main(str(Path(sys.argv[1])))
+    warm_up()
+    serve_counted(partial(run, sys.argv[1]))

@@ -4,40 +4,31 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
-from datetime import timedelta
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from penstock.projections._engine import _checkpoints
-from penstock.projections._engine._lease import LeaseTerms
-from penstock.projections._engine._run import ProjectionRun, Supervised
-from penstock.projections.abc import LIVE, Checkpoint, ProjectionPlan
-from penstock.replays._meeting import meet
+from penstock.projections.abc import LIVE
 from penstock.replays._sqlite.copy import SqliteCopy
-from penstock.replays.abc import Candidate, CopiedTable, Held, Part, Switched
-from penstock.store.abc import EventFilter, EventReader, StoreBackend, StoredEvent
-from penstock.store.database import Connection, Database
+from penstock.replays.abc import CopiedTable, Part
+from penstock.store.abc import StoreBackend, StoredEvent
+from penstock.store.database import Connection
+from tests.replays.things import KEY, AnyThing, SpendingPage
 
 __all__ = [
-    "KEY",
-    "PATIENCE",
     "Spending",
     "Thing",
     "both",
     "direct",
     "folder_in_memory",
-    "nothing",
     "raw_of",
 ]
 
 _IN_MEMORY = Path("/dev/shm")
-KEY = "with a grade"
-PATIENCE = timedelta(seconds=30)
 
 
-class SpendingPage:
+class FilePage(SpendingPage):
     """One page of `Spending`."""
 
     def __init__(self, owner: "Spending", connection: Connection) -> None:
@@ -65,15 +56,6 @@ class SpendingPage:
             (event.key, event.position, owner.version),
         )
 
-    def finish(self) -> bytes | None:
-        """No state."""
-
-    def discard(self) -> None:
-        """Nothing to forget."""
-
-    def committed(self) -> None:
-        """Nothing to clean up."""
-
 
 class Spending:
     """Handlers of one version; the second one has a column more."""
@@ -90,9 +72,9 @@ class Spending:
     ) -> None:
         self.version, self.before, self.gives_ids = version, before, gives_ids
 
-    def begin(self, connection: Connection, *, state: bytes | None, generation: str = LIVE) -> SpendingPage:
+    def begin(self, connection: Connection, *, state: bytes | None, generation: str = LIVE) -> FilePage:
         """One page."""
-        return SpendingPage(self, connection)
+        return FilePage(self, connection)
 
     def reset(self, connection: Connection, *, delete: bool = False, emitted: bool = False) -> None:
         """Empty the tables."""
@@ -116,12 +98,8 @@ class Spending:
             raw.execute(sql)
 
 
-def nothing(_: str) -> None:
-    """Nobody listens."""
-
-
-class Thing:
-    """The live read model, and its copy."""
+class Thing(AnyThing[SqliteCopy]):
+    """The live read model, and its copy; without *tables* the handlers make them."""
 
     def __init__(
         self,
@@ -131,71 +109,14 @@ class Thing:
         part: Part | None = None,
         page: int = 50,
     ) -> None:
-        self.store, self.page = store, page
-        self.live: Any = store.database
-        self.copy = SqliteCopy(
+        copy = SqliteCopy(
             KEY, store.database, tables, projections=["spending"], part=part, makes_own=not tables
         )
+        super().__init__(store, copy, page)
 
-    def plan(self, version: int, *, part: bool = False) -> ProjectionPlan:
-        """The projection."""
-        return ProjectionPlan(
-            "spending",
-            version=version,
-            wanted=EventFilter(keys=self.copy.part.keys if part else ()),
-            tables=("totals", "entries"),
-            page_events=self.page,
-        )
-
-    def candidate(self, version: int, handlers: Any = None) -> Candidate:
-        """A projection of the copy."""
-        return Candidate(self.plan(version, part=True), self.copy.guard(handlers or Spending(version)))
-
-    def create(self, version: int = 2, handlers: Any = None) -> None:
-        """Make the copy; without *tables* the handlers make them."""
-        self.copy.create([self.candidate(version, handlers)])
-
-    def run_live(self, version: int = 1, through: int | None = None, handlers: Any = None) -> None:
-        """Bring the live one to the end."""
-        self._run(Supervised(self.plan(version), handlers or Spending(version)), self.live, through)
-
-    def feed(self, version: int = 2, through: int | None = None, handlers: Any = None) -> None:
-        """Bring the copy to the end."""
-        candidate = self.candidate(version, handlers)
-        self._run(Supervised(candidate.plan, candidate.handlers, KEY), self.copy.database, through)
-
-    def _run(self, supervised: Supervised, database: Database, through: int | None) -> None:
-        run = ProjectionRun(supervised, database, self.store.reader, LeaseTerms(), lambda: False)
-        try:
-            run.open()
-            horizon = run.horizon()
-            run.advance(horizon if through is None else type(horizon)(through, through))
-        finally:
-            run.close()
-
-    def reader(self, _: str) -> EventReader:
-        """Events of the store."""
-        return self.store.reader()
-
-    def meeting(self, version: int) -> AbstractContextManager[Held]:
-        """Hold both; *version* is what the copy is of."""
-        declared = {"spending": Supervised(self.plan(3 - version), Spending(3 - version))}
-        return meet(
-            [self.candidate(version)], self.copy, self.reader, patience=PATIENCE, declared_live=declared
-        )
-
-    def switch(self, version: int, record: Callable[[Held], None] = lambda held: None) -> Switched:
-        """Have the copy, which is of this version, and the live one exchanged."""
-        self.copy.prepare_switch(nothing)
-        return self.copy.switch(lambda: self.meeting(version), record)
-
-    def place(self, generation: str = LIVE) -> Checkpoint:
-        """A checkpoint as it is committed."""
-        database = self.copy.database if generation else self.live
-        with closing(database.connect()) as connection:
-            found = _checkpoints.read(database, connection, "spending", generation)
-        assert found is not None
-        return found
+    def handlers(self, version: int) -> Spending:
+        """Those of a version."""
+        return Spending(version)
 
 
 @contextlib.contextmanager

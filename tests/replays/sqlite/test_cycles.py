@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import sqlite3
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -15,42 +14,13 @@ import pytest
 from penstock.errors import ProjectionError, StoreUnavailableError
 from penstock.store._sqlite import SqliteBackend
 from tests.projections.engine.doubles import append, new_event
-from tests.replays.sqlite.spending import KEY, Thing, direct, raw_of
+from tests.replays.around import Around
+from tests.replays.sqlite.spending import Thing, direct, raw_of
 from tests.replays.sqlite.test_switch import add
+from tests.replays.things import KEY
 
 _TOTALS = "SELECT customer, orders, v FROM totals"
 _ENTRIES = "SELECT count(*), min(v), max(v) FROM entries"
-
-
-class Around:
-    """Threads that go on until the end, with what went wrong in them."""
-
-    def __init__(self) -> None:
-        self.over = threading.Event()
-        self.failures: list[BaseException] = []
-        self._threads: list[threading.Thread] = []
-
-    def go(self, work: Callable[[], None]) -> None:
-        """Repeat *work* in a thread."""
-
-        def loop() -> None:
-            try:
-                while not self.over.is_set():
-                    work()
-            except BaseException as failure:  # noqa: BLE001  the test raises it
-                self.failures.append(failure)
-
-        thread = threading.Thread(target=loop)
-        thread.start()
-        self._threads.append(thread)
-
-    def end(self) -> None:
-        """Wait for them; raise what went wrong."""
-        self.over.set()
-        for thread in self._threads:
-            thread.join()
-        if self.failures:
-            raise self.failures[0]
 
 
 class Reader:

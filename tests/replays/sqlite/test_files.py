@@ -17,8 +17,9 @@ from penstock.replays._sqlite import _removing
 from penstock.replays._sqlite._file import PlainFile
 from penstock.store._sqlite import SqliteBackend
 from penstock.store.abc import StoredEvent
-from tests.replays.sqlite.spending import KEY, Spending, Thing, both, direct, nothing, raw_of
+from tests.replays.sqlite.spending import Spending, Thing, both, direct, raw_of
 from tests.replays.sqlite.test_switch import add
+from tests.replays.things import KEY, nothing
 
 
 def checked(store: SqliteBackend, version: int, stored: int) -> None:

@@ -25,8 +25,9 @@ from penstock.replays.abc import Candidate, CopiedTable
 from penstock.store import migrating
 from penstock.store._sqlite import SqliteBackend
 from penstock.store._sqlite._database import SqliteDatabase
-from tests.replays.sqlite.spending import KEY, PATIENCE, direct, folder_in_memory, nothing
+from tests.replays.sqlite.spending import direct, folder_in_memory
 from tests.replays.sqlite.test_tables import Making
+from tests.replays.things import KEY, PATIENCE, nothing
 
 _KEYS = st.sampled_from([1, 2, 3, "a", "A", 1.5, "1", b"x"])
 _VALUES = st.sampled_from([1, 2, 3, 4, None, "t"])

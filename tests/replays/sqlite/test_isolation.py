@@ -18,8 +18,9 @@ from penstock.replays.abc import Candidate, CopiedTable
 from penstock.store._sqlite import SqliteBackend
 from penstock.store.abc import StoredEvent
 from tests.projections.shop import Base, CustomerTotal, OrderPlaced, stored
-from tests.replays.sqlite.spending import KEY, Spending, Thing, both, direct, raw_of
+from tests.replays.sqlite.spending import Spending, Thing, both, direct, raw_of
 from tests.replays.sqlite.test_switch import add
+from tests.replays.things import KEY
 
 Way = Callable[[sqlite3.Connection, str], None]
 

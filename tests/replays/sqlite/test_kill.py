@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,34 +11,22 @@ from itertools import zip_longest
 import pytest
 
 from penstock.store._sqlite import SqliteBackend
-from tests.replays.sqlite.spending import KEY, Thing, both, direct
+from tests.forking import Forks
+from tests.replays.sqlite.spending import Thing, both, direct
 from tests.replays.sqlite.test_switch import add
+from tests.replays.things import KEY
 
 
-class Processes:
+class Processes(Forks):
     """Processes one after the other, each with its task."""
 
     def __init__(self, path: str) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.replays.sqlite.cycling", path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        super().__init__("tests.replays.sqlite.cycling", path)
 
     async def run(self, what: str, die_at: int = 0) -> tuple[int, int]:
         """One process to its end, or killed; its exit code, and how many steps it took."""
-        stdin, stdout = self._server.stdin, self._server.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write(f"{die_at} {what}\n")
-        stdin.flush()
-        code, steps = (await asyncio.to_thread(stdout.readline)).split()
-        return int(code), int(steps)
-
-    def end(self) -> None:
-        """End them."""
-        self._server.communicate(timeout=60)
+        code, steps = await asyncio.to_thread(self.ask, die_at, what)
+        return code, steps
 
 
 @pytest.fixture

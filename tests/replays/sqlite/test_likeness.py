@@ -14,9 +14,10 @@ from penstock.replays._sqlite._statements import parts_of_index
 from penstock.replays._sqlite.copy import SqliteCopy
 from penstock.replays.abc import Candidate, CopiedTable
 from penstock.store._sqlite import SqliteBackend
-from tests.replays.sqlite.spending import KEY, PATIENCE, Thing, both, direct, nothing, raw_of
+from tests.replays.sqlite.spending import Thing, both, direct, raw_of
 from tests.replays.sqlite.test_switch import add
 from tests.replays.sqlite.test_tables import Making
+from tests.replays.things import KEY, PATIENCE, nothing
 
 
 def copy_of(store: SqliteBackend, names: Sequence[str]) -> SqliteCopy:

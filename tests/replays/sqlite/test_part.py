@@ -8,8 +8,9 @@ import pytest
 from penstock.errors import ReplayRefusedError
 from penstock.replays.abc import Part, Switched
 from penstock.store._sqlite import SqliteBackend
-from tests.replays.sqlite.spending import KEY, Spending, Thing, both, direct
+from tests.replays.sqlite.spending import Spending, Thing, both, direct
 from tests.replays.sqlite.test_switch import add
+from tests.replays.things import KEY
 
 
 def spoil(user: Any) -> None:

@@ -10,7 +10,8 @@ from penstock.store._sqlite import SqliteBackend
 from penstock.store.abc import StoredEvent
 from penstock.store.database import Connection
 from tests.projections.engine.doubles import append, new_event
-from tests.replays.sqlite.spending import KEY, PATIENCE, Spending, Thing, both, direct, nothing, raw_of
+from tests.replays.sqlite.spending import Spending, Thing, both, direct, raw_of
+from tests.replays.things import KEY, PATIENCE, nothing
 
 
 async def add(store: SqliteBackend, count: int, *, customers: int = 5) -> None:

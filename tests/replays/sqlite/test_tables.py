@@ -15,8 +15,9 @@ from penstock.replays.abc import Candidate, CopiedTable
 from penstock.store._sqlite import SqliteBackend
 from penstock.store.database import Connection
 from penstock.store.work import Workshop
-from tests.replays.sqlite.spending import KEY, Spending, Thing, both, direct, nothing, raw_of
+from tests.replays.sqlite.spending import Spending, Thing, both, direct, raw_of
 from tests.replays.sqlite.test_switch import add
+from tests.replays.things import KEY, nothing
 
 
 class Making:

@@ -122,9 +122,9 @@ async def test_bells_ring_at_most_every_ten_milliseconds(store: PostgresBackend)
 async def test_watches_in_the_same_loop_are_woken_without_the_server(store: PostgresBackend) -> None:
     """Everybody who watches, and each once."""
     watches = [store.watch() for _ in range(3)]
-    await asyncio.gather(*(asyncio.wait_for(watch.wait(), 3) for watch in watches))
+    await asyncio.gather(*(asyncio.wait_for(watch.wait(), 10) for watch in watches))
     await store.append(Append((new("order-1", "a"),)))
-    await asyncio.gather(*(asyncio.wait_for(watch.wait(), 3) for watch in watches))
+    await asyncio.gather(*(asyncio.wait_for(watch.wait(), 10) for watch in watches))
     for watch in watches:
         await watch.close()
 
@@ -144,7 +144,7 @@ async def test_who_listens_connects_again(store: PostgresBackend, elsewhere: Pos
     """And looks at once for what was said meanwhile."""
     watch = elsewhere.watch()
     await _listening(store)
-    await asyncio.wait_for(watch.wait(), 3)
+    await asyncio.wait_for(watch.wait(), 10)
     await store._reading.query(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'penstock listens'"
     )

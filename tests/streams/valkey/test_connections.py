@@ -195,10 +195,10 @@ async def test_a_client_of_either_protocol_may_be_brought(
     server: RealServer, namespace: str, connect: Connect, protocol: int, plain: bool
 ) -> None:
     """A socket time-out of the client shorter than a waiting read does not cut it."""
-    client = redis.asyncio.Redis(unix_socket_path=server.socket, protocol=protocol, socket_timeout=0.05)
+    client = redis.asyncio.Redis(unix_socket_path=server.socket, protocol=protocol, socket_timeout=0.3)
     broker = await connect(client=client, namespace=namespace, plain=plain)
     await use_everything(broker)
-    read = await broker.read_group("billing", "ann", ["orders"], count=1, block=timedelta(milliseconds=150))
+    read = await broker.read_group("billing", "ann", ["orders"], count=1, block=timedelta(milliseconds=500))
     assert read.batches == []
     await broker.close()
     assert await client.echo("still ours") == b"still ours"

@@ -275,7 +275,7 @@ async def test_a_server_that_stays_a_replica_is_told_after_the_answer_timeout(
 ) -> None:
     """Nothing is unknown: the entries were not written."""
     server = start_server()
-    broker = await connect(server.url, plain=plain, answer_timeout=timedelta(milliseconds=100))
+    broker = await connect(server.url, plain=plain, answer_timeout=timedelta(milliseconds=500))
     with client_of(server) as admin:
         admin.execute_command("REPLICAOF", "127.0.0.1", 1)
     with pytest.raises(BrokerUnavailableError, match="READONLY"):

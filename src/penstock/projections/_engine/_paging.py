@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from penstock.projections._engine import _checkpoints, _failures, _notes
 from penstock.projections._engine._sources import Stretch, advanced
-from penstock.projections._engine._sql import NOW
+from penstock.projections._engine._sql import NOW, commit
 from penstock.projections.abc import Checkpoint, Handlers, Page, ProjectionPlan
 from penstock.store.abc import StoredEvent
 from penstock.store.database import Connection, Database
@@ -92,7 +92,7 @@ class Pages:
             if clears:
                 _notes.clear(self.database, self.connection, self.key)
             moved = self._move(checkpoint, replace(advanced(checkpoint, stretch, reached), state=state))
-            self.connection.commit()
+            commit(self.database, self.connection)
         except BaseException:
             self._undo(page)
             raise
@@ -166,7 +166,7 @@ class Pages:
             )
             _notes.clear(self.database, self.connection, self.key)
             moved = self._move(checkpoint, advanced(checkpoint, stretch, event.position))
-            self.connection.commit()
+            commit(self.database, self.connection)
         except BaseException:
             self._undo(None)
             raise
@@ -193,7 +193,7 @@ class Pages:
                 self._begin(checkpoint)
             is_free = _failures.settle(self.database, self.connection, self.key, wanted)
             moved = self._move(checkpoint, replace(checkpoint, state=state))
-            self.connection.commit()
+            commit(self.database, self.connection)
         except BaseException:
             self._undo(page)
             raise

@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
+from penstock.store._postgres.errors import speaking_of as speaking_of_postgres
+from penstock.store._sqlite._errors import speaking_of as speaking_of_sqlite
 from penstock.store.database import Connection, Database
 
-__all__ = ["NOW", "dumps", "lock_of", "moment", "one", "rows", "transaction"]
+__all__ = ["NOW", "commit", "dumps", "lock_of", "moment", "one", "rows", "transaction"]
 
 NOW: Final = {
     "postgresql": "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
@@ -47,13 +49,20 @@ def one(database: Database, connection: Connection, sql: str, parameters: Sequen
     return database.execute(connection, sql, parameters).fetchone()
 
 
+def commit(database: Database, connection: Connection) -> None:
+    """Commit; what the driver raises is told as `Database.execute` tells it."""
+    speaking_of = speaking_of_postgres if database.dialect == "postgresql" else speaking_of_sqlite
+    with speaking_of(database.shown):
+        connection.commit()
+
+
 @contextlib.contextmanager
 def transaction(database: Database, connection: Connection, *, write: bool = True) -> Iterator[None]:
     """A transaction that is committed at the end of the block, and rolled back if it raises."""
     database.begin(connection, write=write)
     try:
         yield
-        connection.commit()
+        commit(database, connection)
     except BaseException:
         with contextlib.suppress(Exception):
             connection.rollback()

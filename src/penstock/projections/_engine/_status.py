@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from penstock.projections._engine._holding import Holding
+from penstock.projections._engine._lease import left_us
 from penstock.projections._engine._notes import Described
 from penstock.projections._engine._sources import declared_sources, next_stretch
 from penstock.projections._engine._sql import NOW, moment, rows
@@ -56,10 +58,12 @@ def state_of(stood: Stood) -> ProjectionState:
 
 
 _COLUMNS = (
-    "p.projection, p.plan, p.wanted, p.request, p.holder, p.lease_until, p.stands, p.attempts, p.error, "
+    "p.projection, p.plan, p.wanted, p.request, p.holder, p.lease_until, p.session, p.stands, p.attempts, p.error, "
     "p.error_position, p.failed_at, c.position, c.version, c.sources, c.behind, c.former, c.updated_at, c.kind, "
     "c.source"
 )
+_POSITION, _VERSION = 12, 13
+"""Where among them those of the checkpoint begin."""
 
 
 def statuses(
@@ -99,18 +103,18 @@ def statuses(
     open_readers: dict[str, EventReader] = {}
     try:
         told = {
-            row[0]: _status(database, row, by_name.get(row[0]), known, readers, open_readers)
+            row[0]: _status(database, connection, row, by_name.get(row[0]), known, readers, open_readers)
             for row in found
-            if row[11] is not None or row[0] in by_name
+            if row[_POSITION] is not None or row[0] in by_name
         }
         for plan in plans:
             if plan.name not in told:
-                told[plan.name] = _status(database, None, plan, known, readers, open_readers)
+                told[plan.name] = _status(database, connection, None, plan, known, readers, open_readers)
     finally:
         for reader in open_readers.values():
             with closing(reader):
                 pass
-    recorded = {row[0]: row[12] for row in found}
+    recorded = {row[0]: row[_VERSION] for row in found}
     return [_waiting(told[name], by_name.get(name), recorded.get(name), awaited) for name in sorted(told)]
 
 
@@ -130,6 +134,7 @@ def _waiting(
 
 def _status(
     database: Database,
+    connection: Connection,
     row: Any,
     plan: ProjectionPlan | None,
     declared: Collection[str] | None,
@@ -138,7 +143,7 @@ def _status(
 ) -> ProjectionStatus:
     if row is None:
         assert plan is not None
-        row = (plan.name, "{}", "run", "", None, 0, 0, 0, None, None, None, *[None] * 8, 0, 0)
+        row = (plan.name, "{}", "run", "", None, 0, None, 0, 0, None, None, None, *[None] * 8, 0, 0)
     (
         name,
         kept,
@@ -146,6 +151,7 @@ def _status(
         request,
         holder,
         lease_until,
+        session,
         stands,
         attempts,
         error,
@@ -172,7 +178,7 @@ def _status(
     if described.source in readers and described.source not in open_readers:
         open_readers[described.source] = readers[described.source]()
     lag = _lag(open_readers.get(described.source), checkpoint, replace(filter_, names=described.names))
-    left = lease_until - now_us
+    left = 0 if holder is None else left_us(database, connection, Holding.read(session), lease_until - now_us)
     stood = Stood(
         wanted,
         request,

@@ -1,13 +1,14 @@
 """The copy of read models on PostgreSQL: a schema, into which the transactions of a generation look first."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 from penstock.errors import ReplayError
 from penstock.projections._engine import _checkpoints
 from penstock.projections._engine._sql import rows, transaction
 from penstock.projections.abc import Handlers
+from penstock.replays._connecting import connected
 from penstock.replays._guarding import GuardedHandlers
 from penstock.replays._postgres import preflight, switching
 from penstock.replays._postgres.database import GenerationDatabase
@@ -33,7 +34,6 @@ from penstock.store.work import Moved
 
 __all__ = ["PostgresCopy"]
 
-_APPLICATION: Final = "penstock replays"
 _NOT_KEPT: Final = "23503"
 """The SQLSTATE of a foreign key that is not kept (appendix A of PostgreSQL's manual)."""
 _ONE_AT_A_TIME: Final = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(?, 0))"
@@ -238,7 +238,7 @@ class PostgresCopy:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        with closing(self.live_database.connect(application=_APPLICATION)) as connection:
+        with connected(self.live_database) as connection:
             yield connection
 
     def _names(self, connection: Connection, sql: str) -> list[str]:

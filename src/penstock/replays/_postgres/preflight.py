@@ -4,11 +4,11 @@ Whatever hangs on a live table is either carried over by the switch, and noted h
 """
 
 from collections.abc import Iterator
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from penstock.errors import ReplayError
 from penstock.projections._engine._sql import transaction
+from penstock.replays._connecting import connected
 from penstock.replays._postgres.layout import read_layout
 from penstock.replays._postgres.preflight_dependents import of_dependents
 from penstock.replays._postgres.preflight_numbers import of_numbers
@@ -31,7 +31,7 @@ __all__ = ["preflight"]
 def preflight(copy: "PostgresCopy") -> list[Finding]:
     """Everything about a switch of this copy. Nothing is changed, and nothing of others is locked but for reading."""
     database = copy.live_database
-    with closing(database.connect(application="penstock replays")) as connection:
+    with connected(database) as connection:
         if read_layout(database, connection, copy.where, copy.key) is None:
             return [Finding("refusal", "copy", "there is none; create it")]
         found = list[Finding]()

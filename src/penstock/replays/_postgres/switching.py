@@ -9,7 +9,7 @@ Everything is read and written down before the tables are locked; under the lock
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +20,8 @@ from penstock.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from penstock.projections._engine._sql import commit
+from penstock.replays._connecting import connected
 from penstock.replays._postgres.switching_labels import exchange_labels, note_layout
 from penstock.replays._postgres.switching_locks import (
     ChangedMeanwhileError,
@@ -48,7 +50,6 @@ _SECONDS: Final = 30.0
 """How long locks are tried for."""
 _SHORTEST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
-_APPLICATION: Final = "penstock replays"
 _STEP: Final = "be switched"
 
 
@@ -60,7 +61,7 @@ def prepare_switch(copy: "PostgresCopy", say: Callable[[str], None]) -> None:
     say("making the foreign keys of the copy, and counting its rows")
     copy.finish()
     database = copy.live_database
-    with closing(database.connect(application=_APPLICATION)) as connection:
+    with connected(database) as connection:
         database.execute(connection, "SET statement_timeout = 0")
         validate_keys(database, connection, copy.where, copy.key)
         if copy.part.is_whole:
@@ -92,7 +93,7 @@ def switch(
 
 def _validate(copy: "PostgresCopy") -> None:
     database = copy.live_database
-    with closing(database.connect(application=_APPLICATION)) as connection:
+    with connected(database) as connection:
         database.execute(connection, "SET statement_timeout = 0")
         validate_keys(database, connection, copy.where, copy.key)
 
@@ -131,7 +132,7 @@ def _tried(
         position = min(held.positions.values(), default=0)
         began, tables = _exchanged(copy, held.live, sorted(held.positions), lambda: record(held))
         # Committed here, so that the time is that during which others were kept out.
-        held.live.commit()
+        commit(copy.live_database, held.live)
         locked = timedelta(seconds=time.monotonic() - began)
     return Switched(position, tables, locked, tries)
 

@@ -7,12 +7,12 @@ off. Views come first, as readers of a view lock it before its tables.
 
 import contextlib
 import time
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from penstock.errors import StoreUnavailableError
 from penstock.projections._engine._sql import one, rows, transaction
+from penstock.replays._connecting import connected
 from penstock.replays._postgres.names import quoted, written
 from penstock.replays._postgres.switching_pairs import Relation, read_pairs
 from penstock.replays._postgres.switching_plan import Plan
@@ -151,7 +151,7 @@ def shoo_vacuum(copy: "PostgresCopy") -> None:
     The lock for that lets readers and writers go on. What cannot be had is done without.
     """
     database = copy.live_database
-    with closing(database.connect(application="penstock replays")) as connection:
+    with connected(database) as connection:
         pairs = read_pairs(database, connection, copy.where, copy.key)
         [deadlock_ms] = one(database, connection, _DEADLOCK_MS)
         for each in sorted((*pairs.live, *pairs.copied), key=lambda each: each.oid):

@@ -20,7 +20,7 @@ from penstock.errors import ConfigurationError, IsolationError, PenstockError, R
 from penstock.projections import Projection
 from penstock.projections._engine._lease import LeaseTerms
 from penstock.projections._engine._run import CaughtUp, ProjectionRun, Supervised, Waiting
-from penstock.projections._engine._sql import one
+from penstock.projections._engine._sql import commit, one
 from penstock.projections.abc import ProjectionPlan
 from penstock.replays._candidates import narrowed
 from penstock.replays._elsewhere_places import is_elsewhere
@@ -259,4 +259,4 @@ def _show_state(scratch: Scratch, connection: Connection, supervised: Supervised
     for key, value in items:
         text = msgspec.json.encode(value, order="deterministic").decode()
         database.execute(connection, f"INSERT INTO {quoted(name)} VALUES (?, ?)", (str(key), text))
-    connection.commit()
+    commit(database, connection)

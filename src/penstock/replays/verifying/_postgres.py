@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, cast
 
 from penstock.errors import ReplayBusyError
 from penstock.projections.abc import LIVE
+from penstock.replays._connecting import connected
 from penstock.replays.abc import Column, CopiedTable
 from penstock.replays.verifying._subject import quoted
 from penstock.store._postgres.errors import speaking_of
@@ -149,7 +150,7 @@ def comparing_schemas(
 
     What is committed while it is open is not seen. Raises `StoreUnavailableError`, `StoreRefusedError`.
     """
-    with contextlib.closing(database.connect(application="penstock replays")) as connection:
+    with connected(database) as connection:
         database.execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         # The snapshot is taken by the first statement that reads; one of settings alone may not.
         database.execute(connection, "SELECT count(*) FROM pg_class WHERE false")
